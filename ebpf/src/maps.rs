@@ -1,0 +1,95 @@
+//! The maps. Their names and layout are in `shim::layout`.
+
+use aya_ebpf::{
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::*},
+    btf_maps::{Array, HashMap, LruHashMap},
+    helpers::generated::bpf_get_local_storage,
+    macros::btf_map,
+};
+use shim::layout::*;
+
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+const INHERITED: usize = ON_DEMAND | BPF_F_CLONE as usize;
+
+#[btf_map(name = "pairs")]
+pub static PAIRS: LruHashMap<Pair, Ends, 16384> = LruHashMap::new();
+#[btf_map(name = "pods")]
+pub static PODS: HashMap<PodId, Pod, 4096, ON_DEMAND> = HashMap::new();
+#[btf_map(name = "pod_ips")]
+pub static POD_IPS: HashMap<Address, PodIp, 16384, ON_DEMAND> = HashMap::new();
+#[btf_map(name = "attachments")]
+pub static ATTACHMENTS: HashMap<Attachment, Attached, 8192, ON_DEMAND> = HashMap::new();
+#[btf_map(name = "node")]
+pub static NODE: Array<Node, 1> = Array::new();
+#[btf_map(name = "sockets")]
+pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, 262144, 0> = Map::new();
+#[btf_map(name = "flows")]
+pub static FLOWS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Flow, 0, ON_DEMAND> = Map::new();
+#[btf_map(name = "listeners")]
+pub static LISTENERS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, u64, 0, INHERITED> =
+    Map::new();
+#[btf_map(name = "cgroup_pod")]
+pub static CGROUP_POD: Map<{ BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED as usize }, u64, PodId, 0, 0> =
+    Map::new();
+
+/// A BTF map definition for what aya-ebpf has no fitting type for: a sockhash with 8-byte values
+/// (user space can read those), socket storage in sock_ops and sk_msg, cgroup storage by id.
+#[repr(C)]
+pub struct Map<const TYPE: usize, K, V, const ENTRIES: usize, const FLAGS: usize> {
+    r#type: *const [i32; TYPE],
+    key: *const K,
+    value: *const V,
+    max_entries: *const [i32; ENTRIES],
+    map_flags: *const [i32; FLAGS],
+}
+
+// SAFETY: only the loader reads the fields; the kernel serialises access to the map.
+unsafe impl<const TYPE: usize, K, V, const ENTRIES: usize, const FLAGS: usize> Sync
+    for Map<TYPE, K, V, ENTRIES, FLAGS>
+{
+}
+
+impl<const TYPE: usize, K, V, const ENTRIES: usize, const FLAGS: usize>
+    Map<TYPE, K, V, ENTRIES, FLAGS>
+{
+    const fn new() -> Self {
+        Self {
+            r#type: core::ptr::null(),
+            key: core::ptr::null(),
+            value: core::ptr::null(),
+            max_entries: core::ptr::null(),
+            map_flags: core::ptr::null(),
+        }
+    }
+
+    pub fn as_ptr<T>(&self) -> *mut T {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+/// The pod whose cgroup the running sock_ops program is attached to.
+#[inline(always)]
+pub fn current_pod() -> PodId {
+    // SAFETY: the helper never fails for a cgroup program with this map.
+    unsafe { *bpf_get_local_storage(CGROUP_POD.as_ptr(), 0).cast::<PodId>() }
+}
+
+#[inline(always)]
+pub fn pod<'a>(id: PodId) -> Option<&'a mut Pod> {
+    // SAFETY: the kernel keeps the value until the program ends; counters are only added to.
+    PODS.get_ptr_mut(id).map(|pod| unsafe { &mut *pod })
+}
+
+/// Adds to a counter that several CPUs share. In assembly, as core has no fetch_add for this
+/// target; this form, without a result, is the one that 5.10 knows.
+#[inline(always)]
+pub fn add(counter: &mut u64, n: u64) {
+    // SAFETY: the counter is an aligned word of a map's value.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({at} + 0) += {n}",
+            at = in(reg) core::ptr::from_mut(counter),
+            n = in(reg) n,
+        );
+    }
+}

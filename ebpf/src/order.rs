@@ -1,0 +1,26 @@
+//! The one rule of order.
+//!
+//! recvmsg drains the psock queue before TCP's receive queue. So: TCP to shunt only when the peer
+//! has read every byte that went by TCP; shunt to TCP at any time.
+
+use shim::layout::Flow;
+
+use crate::{kernel, message::ByTcp};
+
+/// Whether this message may take the short way. Leaves in `flow.tcp_seq` how far TCP has come.
+#[inline(always)]
+pub fn allows(flow: &mut Flow) -> Result<(), ByTcp> {
+    let at = kernel::offsets();
+    let written = kernel::read::<u32>(flow.own.sock, at.tcp_write_seq).ok_or(ByTcp::Closing)?;
+    if flow.mode == Flow::SHUNT {
+        // It moves only when bytes went by TCP without passing the program: a sender that was
+        // asleep in tcp_sendmsg since before the socket was entered.
+        return if written == flow.tcp_seq { Ok(()) } else { Err(ByTcp::Bypassed) };
+    }
+    flow.tcp_seq = written;
+    // NAT does not touch sequence numbers, so the two are comparable.
+    match kernel::read::<u32>(flow.peer.sock, at.tcp_copied_seq) {
+        Some(read) if read == written => Ok(()),
+        _ => Err(ByTcp::Unread),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the reading end must be like to be handed bytes.
+//!
+//! The kernel's sockmap read path cannot sleep as TCP's does: whatever wakes a blocked recv
+//! without data (a signal, the ACK of a half-close, a reset, free send space) makes it fail with
+//! EAGAIN (`tcp_bpf_recvmsg` waits once, where `tcp_recvmsg` loops). So only sockets in
+//! non-blocking mode take part. An accepted socket shows its mode only after accept(2), when it
+//! can no longer enter. So its listener's mode is taken for its own: where that is non-blocking it
+//! enters on trial, and is taken out again if it turns out to block.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
+        BPF_SOCK_OPS_STATE_CB_FLAG,
+    },
+    programs::SockOpsContext,
+};
+use shim::layout::{Flow, PodId};
+
+use crate::{
+    establish::field,
+    kernel,
+    maps::{self, PAIRS, add},
+    message::ByTcp,
+    queue, socket,
+};
+
+const O_NONBLOCK: u32 = 0o4000;
+/// What calls [`judge`]: a packet that takes the receive path's long branch, and an ACK of data.
+const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG;
+
+/// Address of the socket's `struct file`; `None` before it was accepted, and for a subflow of
+/// MPTCP, which borrows the `struct socket` of the connection it belongs to.
+#[inline(always)]
+pub fn file(sock: u64) -> Option<u64> {
+    let at = kernel::offsets();
+    let socket = kernel::read::<u64>(sock, at.sock_socket).filter(|at| *at != 0)?;
+    kernel::read::<u64>(socket, at.socket_sk).filter(|owner| *owner == sock)?;
+    kernel::read::<u64>(socket, at.socket_file).filter(|at| *at != 0)
+}
+
+#[inline(always)]
+pub fn is_nonblocking(file: u64) -> bool {
+    kernel::read::<u32>(file, kernel::offsets().file_flags)
+        .is_some_and(|flags| flags & O_NONBLOCK != 0)
+}
+
+#[inline(always)]
+pub fn is_nonblocking_socket(sock: u64) -> bool {
+    file(sock).is_some_and(is_nonblocking)
+}
+
+/// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in
+/// kernels before the end of 2025; one that listened before its pod was attached is not known, and
+/// could be such a one.
+#[inline(always)]
+pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
+    socket::listener(ctx).is_some_and(is_nonblocking_socket)
+}
+
+/// Asks for the callbacks of a socket that has entered. Other programs' flags stay, now and after
+/// the trial: the helper replaces the whole set.
+#[inline(always)]
+pub fn put_on_trial(ctx: &SockOpsContext) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    if let Some(flow) = socket::flow(ctx) {
+        flow.trial = (ON_TRIAL & !flags).into();
+    }
+    let _ = ctx.set_cb_flags((flags | BPF_SOCK_OPS_STATE_CB_FLAG | ON_TRIAL) as i32);
+}
+
+/// Something has come for a socket on trial. Once it was accepted, it is in for good or out.
+#[inline(always)]
+pub fn judge(ctx: &SockOpsContext) {
+    let Some(flow) = socket::flow(ctx) else { return };
+    let Some(file) = file(flow.own.sock) else { return };
+    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.trial as u32);
+    if !is_nonblocking(file) && !was_fed(flow) {
+        count_blocking(flow.own.pod);
+        let _ = PAIRS.remove(flow.pair);
+        socket::leave(flow.own.cookie);
+        socket::forget_flow(ctx);
+    }
+    let _ = ctx.set_cb_flags(flags as i32);
+}
+
+/// Whether bytes may have been handed to this socket, which taking it out would lose. Read after
+/// its mode, as [`is_ready`] writes before it reads the mode: one of the two sees the other.
+#[inline(always)]
+fn was_fed(flow: &Flow) -> bool {
+    let mut peer = flow.peer;
+    if peer.cookie == 0 {
+        // SAFETY: copied at once.
+        peer = unsafe { PAIRS.get(flow.pair) }.map_or(peer, |ends| ends.passive);
+    }
+    let fed = core::mem::offset_of!(Flow, fed) as u32;
+    peer.cookie != 0 && kernel::read::<u64>(peer.flow, fed) != Some(0)
+        || !queue::is_empty(flow.own.sock)
+}
+
+#[inline(always)]
+pub fn count_blocking(pod: PodId) {
+    if let Some(pod) = maps::pod(pod) {
+        add(&mut pod.counters.not_paired.blocking, 1);
+    }
+}
+
+/// Whether the peer may be handed bytes now. Its mode is looked at for every message, as an
+/// application can change it at any time.
+#[inline(always)]
+pub fn is_ready(flow: &mut Flow) -> Result<(), ByTcp> {
+    let peer = flow.peer.sock;
+    // A sender that blocks is taken out by the ACK of what it sends, so that must go by TCP.
+    if flow.mode != Flow::SHUNT && !is_nonblocking_socket(flow.own.sock) {
+        return Err(ByTcp::Blocking);
+    }
+    if flow.peer_file == 0 {
+        flow.peer_file = file(peer).ok_or(ByTcp::NotAccepted)?;
+    }
+    let first = flow.fed == 0;
+    if first {
+        // Atomic for its barrier.
+        add(&mut flow.fed, 1);
+    }
+    if !is_nonblocking(flow.peer_file) {
+        if first {
+            flow.fed = 0;
+        }
+        return Err(ByTcp::Blocking);
+    }
+    // A peer that waits for more than one byte would be woken too early.
+    match kernel::read::<i32>(peer, kernel::offsets().sock_rcvlowat) {
+        Some(lowat) if lowat <= 1 => Ok(()),
+        Some(_) => Err(ByTcp::RcvLowat),
+        None => Err(ByTcp::Closing),
+    }
+}

@@ -1,0 +1,64 @@
+//! ADD: accelerate the pod, if that can be, and pass its network on as it came.
+
+use std::{net::IpAddr, time::Duration};
+
+use shim::{
+    cgroup::{self, Cgroup},
+    datapath::Datapath,
+    layout::{Attachment, MAX_CONTAINER_ID, Policy},
+    lock::Lock,
+    refusal::Refusal,
+};
+
+use crate::conf::Conf;
+use crate::env::Call;
+use crate::error::Error;
+use crate::{addresses, policy, prev_result};
+
+/// Kubelets give a sandbox minutes, but whoever holds the lock this long hangs.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// # Errors
+/// Malformed input only: a pod that cannot be accelerated is a success, with the reason in the log.
+pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
+    let prev_result = conf.prev_result()?;
+    let ips = prev_result::pod_ips(prev_result)?;
+    match policy::of_pod(conf, call).map(|policy| accelerate(conf, call, ips, &policy)) {
+        Ok(Ok(())) => {}
+        Ok(Err(refusal)) => log::warn!("not accelerated: {refusal}"),
+        Err(reason) => log::info!("not accelerated: {reason}"),
+    }
+    Ok(prev_result.get().to_owned())
+}
+
+fn accelerate(conf: &Conf, call: &Call, ips: Vec<IpAddr>, policy: &Policy) -> Result<(), Refusal> {
+    let _lock = Lock::take(&conf.lock_file.0, PATIENCE)?;
+    let mut datapath = Datapath::open_or_load(&conf.pin_path.0)?;
+    let attached = attach(&mut datapath, conf, call, ips, policy);
+    if let Err(refusal) = &attached {
+        datapath.refused(refusal);
+    }
+    attached
+}
+
+fn attach(
+    datapath: &mut Datapath,
+    conf: &Conf,
+    call: &Call,
+    ips: Vec<IpAddr>,
+    policy: &Policy,
+) -> Result<(), Refusal> {
+    let attachment = Attachment::new(&call.container_id, &call.ifname)
+        .ok_or(Refusal::NameTooLong(MAX_CONTAINER_ID))?;
+    let root = match &conf.cgroup_root {
+        Some(root) => root.0.clone(),
+        None => cgroup::root().map_err(Refusal::NoCgroup)?,
+    };
+    let named = conf.runtime.cgroup_path.as_deref();
+    let cgroup =
+        Cgroup::of_pod(&root, named, call.arg("K8S_POD_UID")).map_err(Refusal::NoCgroup)?;
+    let ips = addresses::of_pod(ips, &call.netns)?;
+    datapath.add(&attachment, &conf.network, &cgroup, &ips, policy)?;
+    log::info!("accelerated: {ips:?} in {}", cgroup.path.display());
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Raw `bpf(2)`: what aya 0.14 has no call for, and the only `unsafe` of user space.
+
+use std::{
+    ffi::CString,
+    io,
+    mem::{size_of, zeroed},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+
+use crate::layout::*;
+
+macro_rules! plain_bytes {
+    ($($ty:ty),+) => {
+        // SAFETY: repr(C) integers and arrays of such, without padding: see the end of layout.
+        $(unsafe impl aya::Pod for $ty {})+
+    };
+}
+plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets);
+
+/// # Safety
+/// `attr` must be what `cmd` reads, with pointers that are valid for it.
+unsafe fn bpf(cmd: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: the caller's.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, cmd as u32, attr, size) };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret as i32) }
+}
+
+fn empty() -> bpf_attr {
+    // SAFETY: all zeroes is a valid value of this union of integers.
+    unsafe { zeroed() }
+}
+
+/// Attaches an sk_msg program to a sockhash for as long as the map lives; aya's own attachment
+/// ends with its handle.
+pub fn attach_sk_msg(program: BorrowedFd, map: BorrowedFd) -> io::Result<()> {
+    let mut attr = empty();
+    attr.__bindgen_anon_5.__bindgen_anon_1.target_fd = map.as_raw_fd() as u32;
+    attr.__bindgen_anon_5.attach_bpf_fd = program.as_raw_fd() as u32;
+    attr.__bindgen_anon_5.attach_type = bpf_attach_type::BPF_SK_MSG_VERDICT as u32;
+    // SAFETY: no pointers.
+    unsafe { bpf(bpf_cmd::BPF_PROG_ATTACH, &attr) }.map(drop)
+}
+
+/// Opens a pinned object.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = empty();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    // SAFETY: the path outlives the call; the kernel gives a new descriptor.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// The cgroup that a cgroup link is attached to; 0 once that cgroup is gone.
+pub fn cgroup_of_link(link: BorrowedFd) -> io::Result<u64> {
+    let mut attr = empty();
+    // SAFETY: the info outlives the call, and a cgroup link fills the field that is read.
+    unsafe {
+        let mut info: bpf_link_info = zeroed();
+        attr.info.bpf_fd = link.as_raw_fd() as u32;
+        attr.info.info_len = size_of::<bpf_link_info>() as u32;
+        attr.info.info = (&raw mut info) as u64;
+        bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &attr)?;
+        Ok(info.__bindgen_anon_1.cgroup.cgroup_id)
+    }
+}
+
+/// Writes one value. For map types that aya's wrappers refuse.
+pub fn update(map: BorrowedFd, key: u64, value: u64) -> io::Result<()> {
+    let mut attr = empty();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = (&raw const key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw const value) as u64;
+    // SAFETY: both outlive the call; the maps this is used for have 8-byte keys and values.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+}
+
+/// The keys of a map with 8-byte keys. A key that comes or goes meanwhile may be missed.
+pub fn keys(map: BorrowedFd) -> io::Result<Vec<u64>> {
+    let mut keys = Vec::new();
+    let mut next = 0_u64;
+    loop {
+        let mut attr = empty();
+        attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+        attr.__bindgen_anon_2.key = keys.last().map_or(0, |key| (key as *const u64) as u64);
+        attr.__bindgen_anon_2.__bindgen_anon_1.next_key = (&raw mut next) as u64;
+        // SAFETY: both outlive the call.
+        match unsafe { bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &attr) } {
+            Ok(_) => keys.push(next),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(keys),
+            Err(error) => return Err(error),
+        }
+    }
+}

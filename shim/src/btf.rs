@@ -1,0 +1,171 @@
+//! Where this kernel keeps the fields that the programs read, from its own BTF.
+//!
+//! A walk over the raw types (Documentation/bpf/btf.rst): it copies nothing and takes
+//! milliseconds, where a general parser takes a good part of a second over all of vmlinux.
+
+use std::fs;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::layout::Offsets;
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// # Errors
+/// The kernel has no BTF, or lacks a field that the rules of the datapath need.
+pub fn offsets() -> anyhow::Result<Offsets> {
+    let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
+    let btf = Btf::parse(&data)?;
+    let bytes = |structure, path| anyhow::Ok(btf.offset_bits(structure, path)? / 8);
+    Ok(Offsets {
+        sock_rcvlowat: bytes("sock", "sk_rcvlowat")?,
+        sock_sndbuf: bytes("sock", "sk_sndbuf")?,
+        sock_rcvbuf: bytes("sock", "sk_rcvbuf")?,
+        sock_uid: bytes("sock", "sk_uid")?,
+        sock_user_data: bytes("sock", "sk_user_data")?,
+        sock_socket: bytes("sock", "sk_socket")?,
+        socket_sk: bytes("socket", "sk")?,
+        socket_file: bytes("socket", "file")?,
+        file_flags: bytes("file", "f_flags")?,
+        sock_userlocks_bits: btf.offset_bits("sock", "sk_userlocks")?,
+        tcp_copied_seq: bytes("tcp_sock", "copied_seq")?,
+        tcp_write_seq: bytes("tcp_sock", "write_seq")?,
+        psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
+        sk_msg_size: btf.size("sk_msg")?,
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Type<'a> {
+    name: u32,
+    kind: u32,
+    bit_fields: bool,
+    /// Size in bytes, or the type referred to.
+    size_or_type: u32,
+    /// What follows the header: for structs, the members.
+    tail: &'a [u8],
+}
+
+struct Btf<'a> {
+    types: Vec<Type<'a>>,
+    strings: &'a [u8],
+}
+
+const MEMBER: usize = 12;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+/// TYPEDEF, VOLATILE, CONST, RESTRICT: all refer to another type.
+const QUALIFIERS: std::ops::RangeInclusive<u32> = 8..=11;
+
+impl<'a> Btf<'a> {
+    fn parse(data: &'a [u8]) -> anyhow::Result<Self> {
+        let header = |at| word(data, at).context("BTF header");
+        ensure!(header(0)? & 0xffff == 0xeb9f, "{VMLINUX} is not BTF of this byte order");
+        let section = |at: usize| {
+            let start = header(4)? as usize + header(at)? as usize;
+            data.get(start..start + header(at + 4)? as usize).context("BTF section")
+        };
+        let (mut rest, strings) = (section(8)?, section(16)?);
+        let mut types = Vec::with_capacity(200_000);
+        while !rest.is_empty() {
+            let field = |at| word(rest, at).context("BTF type");
+            let info = field(4)?;
+            let (kind, vlen) = (info >> 24 & 0x1f, info as usize & 0xffff);
+            let tail = match kind {
+                1 | 14 | 17 => 4, // INT, VAR, DECL_TAG
+                3 => 12,          // ARRAY
+                STRUCT | UNION => vlen * MEMBER,
+                15 | 19 => vlen * 12,      // DATASEC, ENUM64
+                6 | 13 => vlen * 8,        // ENUM, FUNC_PROTO
+                2 | 7..=12 | 16 | 18 => 0, // references, FWD, FUNC, FLOAT
+                _ => bail!("BTF of an unknown kind {kind}"),
+            };
+            types.push(Type {
+                name: field(0)?,
+                kind,
+                bit_fields: info >> 31 == 1,
+                size_or_type: field(8)?,
+                tail: rest.get(12..12 + tail).context("BTF type")?,
+            });
+            rest = &rest[12 + tail..];
+        }
+        Ok(Self { types, strings })
+    }
+
+    /// Position in bits of `path` (`member` or `member.member`) in the structure.
+    fn offset_bits(&self, structure: &str, path: &str) -> anyhow::Result<u32> {
+        let mut at = 0;
+        let mut inside = self.structure(structure)?;
+        for name in path.split('.') {
+            let (offset, id) = self
+                .member(inside, name)
+                .with_context(|| format!("this kernel has no {structure}.{path}"))?;
+            at += offset;
+            inside = self.resolve(id).unwrap_or(inside);
+        }
+        Ok(at)
+    }
+
+    fn size(&self, structure: &str) -> anyhow::Result<u32> {
+        Ok(self.structure(structure)?.size_or_type)
+    }
+
+    fn structure(&self, name: &str) -> anyhow::Result<Type<'a>> {
+        self.types
+            .iter()
+            .find(|ty| ty.kind == STRUCT && self.is_named(ty.name, name))
+            .copied()
+            .with_context(|| format!("this kernel has no struct {name}"))
+    }
+
+    /// Looks into nameless structs and unions as C does.
+    fn member(&self, structure: Type, name: &str) -> Option<(u32, u32)> {
+        structure.tail.chunks_exact(MEMBER).find_map(|member| {
+            let [label, id, offset] = [0, 4, 8].map(|at| word(member, at).unwrap_or(0));
+            let offset = if structure.bit_fields { offset & 0xff_ffff } else { offset };
+            if self.is_named(label, name) {
+                return Some((offset, id));
+            }
+            let nameless = self.is_named(label, "").then(|| self.resolve(id)).flatten()?;
+            let (inner, id) = self.member(nameless, name)?;
+            Some((offset + inner, id))
+        })
+    }
+
+    /// The struct or union behind typedefs and qualifiers.
+    fn resolve(&self, mut id: u32) -> Option<Type<'a>> {
+        loop {
+            // Ids start at 1; 0 is void.
+            let ty = *self.types.get((id as usize).checked_sub(1)?)?;
+            match ty.kind {
+                STRUCT | UNION => return Some(ty),
+                kind if QUALIFIERS.contains(&kind) => id = ty.size_or_type,
+                _ => return None,
+            }
+        }
+    }
+
+    fn is_named(&self, at: u32, name: &str) -> bool {
+        self.strings
+            .get(at as usize..)
+            .and_then(|rest| rest.strip_prefix(name.as_bytes()))
+            .is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+fn word(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_this_kernel_are_plausible() {
+        let at = offsets().unwrap();
+        assert_ne!(at.tcp_copied_seq, at.tcp_write_seq);
+        assert!(at.sk_msg_size > 256 && at.sk_msg_size < 4096, "{at:?}");
+        assert_eq!(at.sock_sndbuf % 4 + at.sock_rcvbuf % 4 + at.sock_uid % 4, 0);
+    }
+}

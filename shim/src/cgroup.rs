@@ -1,0 +1,184 @@
+//! Finds a pod's cgroup in the cgroup2 hierarchy, also where that is only one of several (hybrid).
+
+use std::{
+    fs::{self, File},
+    os::{fd::AsFd, fd::BorrowedFd, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+
+use crate::layout::PodId;
+
+/// Deeper than kubelets nest pods below their own cgroup root.
+const SEARCH_DEPTH: usize = 6;
+
+/// A cgroup of the cgroup2 hierarchy, held open.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub path: PathBuf,
+    pub id: PodId,
+    dir: File,
+}
+
+/// Where this mount namespace has the cgroup2 hierarchy.
+///
+/// # Errors
+/// None is mounted.
+pub fn root() -> anyhow::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    // proc_pid_mountinfo(5): … (5) mount point … - (9) type …
+    mounts
+        .lines()
+        .filter_map(|line| line.split_once(" - "))
+        .find(|(_, fs)| fs.starts_with("cgroup2 "))
+        .and_then(|(mount, _)| mount.split(' ').nth(4))
+        .map(PathBuf::from)
+        .context("no cgroup2 hierarchy is mounted")
+}
+
+impl Cgroup {
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let dir = File::open(path).with_context(|| path.display().to_string())?;
+        let fs = nix::sys::statfs::fstatfs(&dir).with_context(|| path.display().to_string())?;
+        ensure!(
+            fs.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC,
+            "{} is not in a cgroup2 hierarchy",
+            path.display()
+        );
+        // The id that BPF knows a cgroup by is its inode number: kernfs, 64-bit, since 5.5.
+        let id = dir.metadata()?.ino();
+        Ok(Self { path: path.to_owned(), id, dir })
+    }
+
+    /// The cgroup that holds all containers of a pod: below `root` as the runtime names it
+    /// (`/kubepods/burstable/pod…`, `…-pod….slice`, `…-pod….slice:cri-containerd:…`), or else
+    /// searched by the pod's uid.
+    ///
+    /// # Errors
+    /// Nothing names it, or what is named does not exist.
+    pub fn of_pod(root: &Path, named: Option<&str>, uid: Option<&str>) -> anyhow::Result<Self> {
+        let uid = uid.filter(|uid| !uid.is_empty());
+        if let Some(named) = named.filter(|named| !named.is_empty()) {
+            let path = pod_level(&root.join(below_root(named)?), uid);
+            match Self::open(&path) {
+                Err(error) if uid.is_none() => return Err(error),
+                Err(error) => log::debug!("cgroupPath {named}: {error:#}; searching by uid"),
+                ok => return ok,
+            }
+        }
+        let uid = uid.context("the runtime gave neither a cgroupPath nor a pod uid")?;
+        let names = [format!("pod{uid}"), format!("pod{}.slice", uid.replace('-', "_"))];
+        let path = search(root, &names, SEARCH_DEPTH)
+            .ok_or_else(|| anyhow!("no cgroup of pod {uid} below {}", root.display()))?;
+        Self::open(&path)
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// A runtime's name for a cgroup as a path below the root.
+fn below_root(named: &str) -> anyhow::Result<PathBuf> {
+    let path = match named.split(':').collect::<Vec<_>>()[..] {
+        // systemd's form names a scope of one container; the slice is the pod's.
+        [slice, _prefix, _name] => slice_path(slice),
+        [slice] if slice.ends_with(".slice") && !slice.contains('/') => slice_path(slice),
+        _ => PathBuf::from(named.trim_start_matches('/')),
+    };
+    if path.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+        bail!("cgroupPath {named:?} leads out of the hierarchy");
+    }
+    Ok(path)
+}
+
+/// `a-b-c.slice` lies in `a.slice/a-b.slice`: systemd.slice(5).
+fn slice_path(slice: &str) -> PathBuf {
+    let stem = slice.trim_end_matches(".slice");
+    let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+    ends.map(|end| format!("{}.slice", &stem[..end])).collect()
+}
+
+/// The pod's own cgroup where `path` names one of its containers'.
+fn pod_level(path: &Path, uid: Option<&str>) -> PathBuf {
+    let Some(uid) = uid else { return path.to_owned() };
+    let escaped = uid.replace('-', "_");
+    path.ancestors()
+        .find(|dir| {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            name.contains(uid) || name.contains(&escaped)
+        })
+        .unwrap_or(path)
+        .to_owned()
+}
+
+fn search(dir: &Path, names: &[String; 2], depth: usize) -> Option<PathBuf> {
+    let children: Vec<PathBuf> = fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect();
+    let is_pod = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        *name == names[0] || name.strip_suffix(&names[1]).is_some_and(|rest| rest.ends_with('-'))
+    };
+    if let Some(found) = children.iter().find(is_pod) {
+        return Some(found.clone());
+    }
+    let deeper = depth.checked_sub(1)?;
+    children.iter().find_map(|child| search(child, names, deeper))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_all_runtimes_lead_to_the_pods_cgroup() {
+        for (named, path) in [
+            ("/kubepods/burstable/pod1-2", "kubepods/burstable/pod1-2"),
+            ("/kubepods/besteffort/pod1-2/abc", "kubepods/besteffort/pod1-2"),
+            (
+                "kubepods-burstable-pod1_2.slice",
+                "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice",
+            ),
+            ("kubepods-pod1_2.slice:cri-containerd:abc", "kubepods.slice/kubepods-pod1_2.slice"),
+            (
+                "/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-abc.scope",
+                "kubepods.slice/kubepods-pod1_2.slice",
+            ),
+        ] {
+            let below = below_root(named).unwrap();
+            assert_eq!(pod_level(&below, Some("1-2")), PathBuf::from(path), "{named}");
+        }
+        assert!(below_root("/kubepods/../../etc").is_err());
+    }
+
+    #[test]
+    fn search_finds_both_drivers_names_and_no_others() {
+        let root = std::env::temp_dir().join(format!("shunt-cgroup-{}", std::process::id()));
+        let pods = [
+            ("1-2", "kubepods/besteffort/pod1-2"),
+            ("3-4", "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod3_4.slice"),
+            ("5", "kubepods/pod5"),
+        ];
+        for (_, path) in pods {
+            fs::create_dir_all(root.join(path).join("container")).unwrap();
+        }
+        let find = |uid: &str| {
+            let names = [format!("pod{uid}"), format!("pod{}.slice", uid.replace('-', "_"))];
+            search(&root, &names, SEARCH_DEPTH)
+        };
+        let found = pods.map(|(uid, path)| (find(uid), Some(root.join(path))));
+        let absent = find("2");
+        fs::remove_dir_all(&root).unwrap();
+        for (found, expected) in found {
+            assert_eq!(found, expected);
+        }
+        assert_eq!(absent, None);
+    }
+}

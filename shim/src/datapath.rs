@@ -1,0 +1,319 @@
+//! The pinned datapath of a node: which pods it accelerates, and what it counts.
+//!
+//! All state is in the pins: a process that dies leaves nothing that the next one cannot see.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv6Addr},
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use aya::{
+    maps::{Array, HashMap, MapData, MapError},
+    programs::{CgroupAttachMode, ProgramError, SockOps, links::FdLink},
+    sys::SyscallError,
+};
+
+use crate::{bpf, cgroup::Cgroup, layout::*, load, refusal::Refusal};
+
+/// Whoever changes something through this holds the [`crate::lock::Lock`].
+pub struct Datapath {
+    pins: PathBuf,
+    pods: HashMap<MapData, PodId, Pod>,
+    pod_ips: HashMap<MapData, Address, PodIp>,
+    attachments: HashMap<MapData, Attachment, Attached>,
+    node: Array<MapData, Node>,
+    sockets: OwnedFd,
+    cgroup_pod: OwnedFd,
+}
+
+impl Datapath {
+    /// What is pinned at `pins`, loaded and pinned first if need be.
+    pub fn open_or_load(pins: &Path) -> Result<Self, Refusal> {
+        load::load(pins)?;
+        Ok(Self::open_pins(pins)?)
+    }
+
+    /// What is pinned at `pins`; `None` if nothing is.
+    pub fn open(pins: &Path) -> Result<Option<Self>, Refusal> {
+        if !load::is_complete(pins) {
+            return Ok(None);
+        }
+        load::compare_maps(pins)?;
+        Ok(Some(Self::open_pins(pins)?))
+    }
+
+    fn open_pins(pins: &Path) -> anyhow::Result<Self> {
+        let other = |name: &str| bpf::open_pin(&pins.join(name)).with_context(|| name.to_string());
+        Ok(Self {
+            pods: load::map(pins, name::PODS)?.try_into()?,
+            pod_ips: load::map(pins, name::POD_IPS)?.try_into()?,
+            attachments: load::map(pins, name::ATTACHMENTS)?.try_into()?,
+            node: load::map(pins, name::NODE)?.try_into()?,
+            sockets: other(name::SOCKETS)?,
+            cgroup_pod: other(name::CGROUP_POD)?,
+            pins: pins.to_owned(),
+        })
+    }
+
+    /// Registers an attachment of a pod and attaches its cgroup. May be repeated. Sweeps first,
+    /// as no runtime in use calls GC.
+    pub fn add(
+        &mut self,
+        attachment: &Attachment,
+        network: &str,
+        cgroup: &Cgroup,
+        ips: &[IpAddr],
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
+        self.sweep()?;
+        self.remove(attachment)?;
+        let added = self.register(attachment, network, cgroup.id, ips, policy);
+        let attached = added.and_then(|()| self.attach(cgroup));
+        if attached.is_err() {
+            self.remove(attachment)?;
+        } else {
+            self.count(|node| &mut node.accelerated);
+        }
+        attached
+    }
+
+    fn register(
+        &mut self,
+        attachment: &Attachment,
+        network: &str,
+        id: PodId,
+        ips: &[IpAddr],
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
+        let attached = Attached { pod: id, network: cut(network) };
+        let full = |map| move |error| refused(map, error);
+        self.attachments.insert(attachment, attached, 0).map_err(full(name::ATTACHMENTS))?;
+        for ip in ips {
+            let owner = PodIp { pod: id, attachment: attachment.id() };
+            self.pod_ips.insert(Address::from(*ip), owner, 0).map_err(full(name::POD_IPS))?;
+        }
+        let counters = self.pod(id)?.map_or_else(Counters::default, |pod| pod.counters);
+        self.describe(id, *policy, counters)?.map_err(full(name::PODS))
+    }
+
+    /// Writes the pod's entry: its policy, and what `pod_ips` says of its addresses.
+    fn describe(
+        &mut self,
+        id: PodId,
+        policy: Policy,
+        counters: Counters,
+    ) -> anyhow::Result<Result<(), MapError>> {
+        let mut pod = Pod { ipv4: [0; 4], ipv6: [0; 16], addresses: 0, policy, counters };
+        for (address, _) in self.pod_ips()?.iter().filter(|(_, owner)| owner.pod == id) {
+            pod.addresses += 1;
+            match Ipv6Addr::from(address.ip).to_canonical() {
+                IpAddr::V4(v4) => pod.ipv4 = v4.octets(),
+                IpAddr::V6(v6) => pod.ipv6 = v6.octets(),
+            }
+        }
+        Ok(self.pods.insert(id, pod, 0))
+    }
+
+    fn attach(&self, cgroup: &Cgroup) -> Result<(), Refusal> {
+        if self.is_attached(cgroup.id)? {
+            return Ok(());
+        }
+        let pin = self.link_pin(cgroup.id);
+        let program = self.pins.join(name::ESTABLISH);
+        let mut program = SockOps::from_pin(program).context("the sock_ops program")?;
+        // As a link, this is flags 0 and yet one of many: a link is always BPF_F_ALLOW_MULTI.
+        let link = match program.attach(cgroup, CgroupAttachMode::Single) {
+            Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+                if io_error.kind() == ErrorKind::PermissionDenied =>
+            {
+                return Err(Refusal::ForeignProgram { cgroup: cgroup.path.clone() });
+            }
+            link => link.context("cannot attach the pod's cgroup")?,
+        };
+        let link = FdLink::try_from(program.take_link(link).context("link")?).context("link")?;
+        bpf::update(self.cgroup_pod.as_fd(), cgroup.id, cgroup.id)
+            .context("cannot tell the program which pod it runs for")?;
+        link.pin(&pin).with_context(|| format!("cannot pin {}", pin.display()))?;
+        Ok(())
+    }
+
+    /// Forgets an attachment, and the pod with its last one. An address that has a new owner
+    /// stays. Nothing there is no error.
+    pub fn remove(&mut self, attachment: &Attachment) -> anyhow::Result<()> {
+        let Some(Attached { pod, .. }) = found(self.attachments.get(attachment, 0))? else {
+            return Ok(());
+        };
+        let mut others = self.attachments()?.into_iter();
+        if !others.any(|(key, at)| at.pod == pod && key != *attachment) {
+            return self.forget(pod);
+        }
+        for (ip, owner) in self.pod_ips()? {
+            if owner == (PodIp { pod, attachment: attachment.id() }) {
+                gone(self.pod_ips.remove(&ip))?;
+            }
+        }
+        if let Some(known) = self.pod(pod)? {
+            self.describe(pod, known.policy, known.counters)??;
+        }
+        gone(self.attachments.remove(attachment))
+    }
+
+    /// Removes the attachments of a network that the runtime does not name (CNI GC).
+    pub fn remove_stale(&mut self, network: &str, valid: &[Attachment]) -> anyhow::Result<()> {
+        for (attachment, attached) in self.attachments()? {
+            if attached.network == cut(network) && !valid.contains(&attachment) {
+                self.remove(&attachment)?;
+            }
+        }
+        self.sweep()
+    }
+
+    /// Removes what belongs to pods whose cgroup is gone, or whose ADD did not get to its end.
+    pub fn sweep(&mut self) -> anyhow::Result<()> {
+        let mut known: Vec<PodId> = self.pods.keys().collect::<Result<_, _>>()?;
+        known.extend(self.attachments()?.iter().map(|(_, attached)| attached.pod));
+        known.extend(self.pod_ips()?.iter().map(|(_, owner)| owner.pod));
+        let links = fs::read_dir(self.pins.join(name::LINKS))?.flatten();
+        known.extend(links.filter_map(|link| link.file_name().to_str()?.parse::<PodId>().ok()));
+        known.sort_unstable();
+        known.dedup();
+        for pod in known {
+            if !self.is_attached(pod)? {
+                self.forget(pod)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
+        match fs::remove_file(self.link_pin(pod)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => (),
+        }
+        for (ip, owner) in self.pod_ips()? {
+            if owner.pod == pod {
+                gone(self.pod_ips.remove(&ip))?;
+            }
+        }
+        for (attachment, attached) in self.attachments()? {
+            if attached.pod == pod {
+                gone(self.attachments.remove(&attachment))?;
+            }
+        }
+        gone(self.pods.remove(&pod))
+    }
+
+    /// What CNI CHECK asks: an attachment that ADD made is still as ADD made it. One that ADD
+    /// did not make, as the node could not, is no error.
+    pub fn check(&self, attachment: &Attachment, ips: &[IpAddr]) -> anyhow::Result<()> {
+        let Some(Attached { pod, .. }) = found(self.attachments.get(attachment, 0))? else {
+            return Ok(());
+        };
+        ensure!(self.is_attached(pod)?, "the program is not attached to the pod's cgroup");
+        ensure!(self.pod(pod)?.is_some(), "the pod is not in the map {}", name::PODS);
+        for ip in ips {
+            let owner = found(self.pod_ips.get(&Address::from(*ip), 0))?;
+            let owner = owner.with_context(|| format!("{ip} is not registered"))?;
+            ensure!(owner.pod == pod, "{ip} is registered for another pod");
+        }
+        Ok(())
+    }
+
+    /// Whether the pod's link is pinned and its cgroup still exists.
+    fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
+        match bpf::open_pin(&self.link_pin(pod)) {
+            Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context("the pod's link"),
+        }
+    }
+
+    fn link_pin(&self, pod: PodId) -> PathBuf {
+        self.pins.join(name::LINKS).join(pod.to_string())
+    }
+
+    /// Counts a pod that stays without acceleration.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        self.count(|node| match refusal {
+            Refusal::NoCgroup(_) => &mut node.not_accelerated.no_cgroup,
+            Refusal::ForeignProgram { .. } => &mut node.not_accelerated.foreign_program,
+            Refusal::Full(_) => &mut node.not_accelerated.full,
+            _ => &mut node.not_accelerated.refused,
+        });
+    }
+
+    fn count(&mut self, counter: impl FnOnce(&mut Node) -> &mut u64) {
+        let counted = self.node().and_then(|mut node| {
+            *counter(&mut node) += 1;
+            Ok(self.node.set(0, node, 0)?)
+        });
+        if let Err(error) = counted {
+            log::warn!("cannot count: {error:#}");
+        }
+    }
+
+    pub fn node(&self) -> anyhow::Result<Node> {
+        Ok(self.node.get(&0, 0)?)
+    }
+
+    pub fn pods(&self) -> anyhow::Result<Vec<(PodId, Pod)>> {
+        Ok(self.pods.iter().collect::<Result<_, _>>()?)
+    }
+
+    pub fn pod(&self, id: PodId) -> anyhow::Result<Option<Pod>> {
+        found(self.pods.get(&id, 0))
+    }
+
+    pub fn pod_ips(&self) -> anyhow::Result<Vec<(Address, PodIp)>> {
+        Ok(self.pod_ips.iter().collect::<Result<_, _>>()?)
+    }
+
+    pub fn attachments(&self) -> anyhow::Result<Vec<(Attachment, Attached)>> {
+        Ok(self.attachments.iter().collect::<Result<_, _>>()?)
+    }
+
+    /// The cookies of all sockets that bytes may be handed to.
+    pub fn sockets(&self) -> io::Result<Vec<Cookie>> {
+        bpf::keys(self.sockets.as_fd())
+    }
+}
+
+fn cut<const N: usize>(name: &str) -> [u8; N] {
+    let bytes = name.as_bytes();
+    padded(&bytes[..bytes.len().min(N - 1)]).unwrap_or([0; N])
+}
+
+fn refused(map: &'static str, error: MapError) -> Refusal {
+    match &error {
+        MapError::SyscallError(SyscallError { io_error, .. })
+            if io_error.raw_os_error() == Some(libc::E2BIG) =>
+        {
+            Refusal::Full(map)
+        }
+        _ => Refusal::Kernel(anyhow::Error::new(error).context(map)),
+    }
+}
+
+fn found<T>(value: Result<T, MapError>) -> anyhow::Result<Option<T>> {
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn gone(removed: Result<(), MapError>) -> anyhow::Result<()> {
+    match removed {
+        Err(MapError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        Err(MapError::KeyNotFound) => Ok(()),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,345 @@
+//! The layout of the BPF maps, compiled by the eBPF programs and by user space.
+//!
+//! All fields are laid out without padding, so that a value is a plain array of bytes to the
+//! kernel, and carry names that a person reads in `bpftool map dump`.
+
+/// Names of maps and programs: also their names under the pin folder.
+pub mod name {
+    /// Sockhash, cookie → socket: every socket that may be redirected to.
+    pub const SOCKETS: &str = "sockets";
+    /// Connections whose two ends have not both been seen yet.
+    pub const PAIRS: &str = "pairs";
+    /// Socket-local storage: what is known of a socket's connection.
+    pub const FLOWS: &str = "flows";
+    /// Socket-local storage of listeners, inherited by what they accept.
+    pub const LISTENERS: &str = "listeners";
+    /// Per pod, by cgroup id: addresses, policy, counters.
+    pub const PODS: &str = "pods";
+    /// Address → pod, for all pods of this node.
+    pub const POD_IPS: &str = "pod_ips";
+    /// CNI attachment (container and interface) → pod.
+    pub const ATTACHMENTS: &str = "attachments";
+    /// Cgroup storage: tells the program which pod's cgroup it runs for.
+    pub const CGROUP_POD: &str = "cgroup_pod";
+    /// One value: counters of the node.
+    pub const NODE: &str = "node";
+    pub const MAPS: [&str; 8] =
+        [SOCKETS, PAIRS, FLOWS, PODS, POD_IPS, ATTACHMENTS, CGROUP_POD, NODE];
+
+    /// sock_ops program: pairs connections and enters sockets.
+    pub const ESTABLISH: &str = "shunt_establish";
+    /// sk_msg program: decides per message.
+    pub const MESSAGE: &str = "shunt_message";
+    /// Sub-folder with one pinned link per pod, named by cgroup id.
+    pub const LINKS: &str = "links";
+}
+
+/// The bound of [`Policy::excluded_ports`].
+pub const MAX_EXCLUDED_PORTS: usize = 16;
+/// Bytes of a container ID that the attachments map can hold.
+pub const MAX_CONTAINER_ID: usize = 128;
+/// Bytes of a network's name that the attachments map keeps.
+pub const MAX_NETWORK: usize = 64;
+/// IFNAMSIZ of linux/if.h.
+pub const MAX_IFNAME: usize = 16;
+
+/// An IPv6 address, or an IPv4 address in its v4-mapped form (`::ffff:a.b.c.d`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    pub ip: [u8; 16],
+}
+
+/// A pod's id: the kernel's id of its cgroup, never reused while the machine is up.
+pub type PodId = u64;
+/// A socket's key in the sockhash: its cookie, unique on the node while it is up.
+pub type Cookie = u64;
+
+impl From<core::net::IpAddr> for Address {
+    fn from(ip: core::net::IpAddr) -> Self {
+        let ip = match ip {
+            core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            core::net::IpAddr::V6(v6) => v6,
+        };
+        Self { ip: ip.octets() }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodIp {
+    pub pod: PodId,
+    /// [`Attachment::id`] of the one that brought the address.
+    pub attachment: u64,
+}
+
+/// The key under which a runtime names what it asked for: CNI_CONTAINERID and CNI_IFNAME,
+/// padded with zeroes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attachment {
+    pub container_id: [u8; MAX_CONTAINER_ID],
+    pub ifname: [u8; MAX_IFNAME],
+}
+
+impl Attachment {
+    /// `None` if the runtime's names are longer than the map's key.
+    pub fn new(container_id: &str, ifname: &str) -> Option<Self> {
+        Some(Self {
+            container_id: padded(container_id.as_bytes())?,
+            ifname: padded(ifname.as_bytes())?,
+        })
+    }
+
+    /// A short name for it (FNV-1a), the same in every version of shunt.
+    pub fn id(&self) -> u64 {
+        self.container_id.iter().chain(&self.ifname).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
+/// Value of the attachments map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    pub pod: PodId,
+    /// The network's name in its conflist (GC speaks of one network), cut to fit.
+    pub network: [u8; MAX_NETWORK],
+}
+
+/// `bytes` with zeroes behind, or `None` if there is no room for one.
+pub fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let mut out = [0; N];
+    out.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    (bytes.len() < N).then_some(out)
+}
+
+/// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// First sequence number of the active end's data.
+    pub active: u32,
+    /// First sequence number of the passive end's data.
+    pub passive: u32,
+}
+
+/// One end of a connection, as its peer needs to know it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End {
+    /// 0: this end is not in the sockhash (yet).
+    pub cookie: Cookie,
+    /// Address of the kernel's `struct sock`.
+    pub sock: u64,
+    /// Address of its [`Flow`].
+    pub flow: u64,
+    pub pod: PodId,
+}
+
+/// Value of the pairs map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    pub active: End,
+    pub passive: End,
+}
+
+/// Socket-local storage of a socket in the sockhash. Written under that socket's lock only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flow {
+    pub own: End,
+    pub peer: End,
+    pub pair: Pair,
+    /// Own `write_seq` while nothing goes by TCP: it must not move then.
+    pub tcp_seq: u32,
+    /// [`Flow::TCP`] or [`Flow::SHUNT`].
+    pub mode: u32,
+    /// Bytes of kernel memory that may go into the peer's queue before it is looked at again.
+    pub budget: u64,
+    /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
+    pub peer_file: u64,
+    /// Not 0 once anything may have been handed to the peer. Read by the peer.
+    pub fed: u64,
+    /// The callback flags that shunt has set for the socket's trial, to be cleared after it.
+    pub trial: u64,
+}
+
+impl Flow {
+    pub const TCP: u32 = 0;
+    pub const SHUNT: u32 = 1;
+}
+
+/// What a pod's configuration says, read by the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes of kernel memory that one direction of one connection may queue at its reader,
+    /// where the application has not set the socket's buffers.
+    pub queue_limit: u32,
+    /// The sidecar's user id; its own outbound connections are not captured.
+    pub proxy_uid: u32,
+    /// Ports where the sidecar accepts captured connections, outbound and inbound.
+    pub proxy_ports: [u16; 2],
+    /// [`Policy::NOT_CAPTURED`], [`Policy::CAPTURED`] or [`Policy::LEARNED`].
+    pub captured: u32,
+    /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
+    pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
+}
+
+impl Policy {
+    pub const NOT_CAPTURED: u32 = 0;
+    /// The pod's annotations name a sidecar.
+    pub const CAPTURED: u32 = 1;
+    /// A connection to another address landed on a proxy port in the same pod.
+    pub const LEARNED: u32 = 2;
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+/// Why a connection end of this pod stayed plain TCP.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotPaired {
+    /// Its peer's address is not on this node.
+    pub remote: u64,
+    /// Accepted from a client that is not an accelerated pod's.
+    pub no_peer: u64,
+    /// Entered, but no accelerated end ever accepted it.
+    pub unanswered: u64,
+    pub excluded_port: u64,
+    /// In blocking mode, or accepted by a listener that blocks, is MPTCP's, or listened before the
+    /// pod was attached: see `ebpf/src/reader.rs`.
+    pub blocking: u64,
+    /// The sockhash is full.
+    pub full: u64,
+    /// The kernel refused for another reason (no memory, kTLS).
+    pub refused: u64,
+}
+
+/// Why a direction of a connection went back to TCP, or a message stayed on it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToTcp {
+    /// The peer's queue was over its limit.
+    pub queue_full: u64,
+    /// The peer asked to be woken only for more than one byte (SO_RCVLOWAT).
+    pub rcvlowat: u64,
+    /// The peer's socket was put into blocking mode.
+    pub blocking: u64,
+    /// Bytes went by TCP without passing the program.
+    pub bypassed: u64,
+    /// The peer's socket has left the sockhash, or this one may not send any more.
+    pub closing: u64,
+}
+
+/// Counters of one pod. They only grow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connection ends of this pod whose peer was found.
+    pub paired: u64,
+    pub not_paired: NotPaired,
+    /// Sent the short way, from socket to socket.
+    pub shunted: Traffic,
+    /// Sent by TCP on sockets in the sockhash.
+    pub by_tcp: Traffic,
+    /// Times a direction went over to the short way.
+    pub to_shunt: u64,
+    pub to_tcp: ToTcp,
+}
+
+/// Value of the pods map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// An IPv4 address of the pod, 0.0.0.0 if it has none. `pod_ips` has all.
+    pub ipv4: [u8; 4],
+    /// An IPv6 address of the pod, :: if it has none.
+    pub ipv6: [u8; 16],
+    /// How many addresses of this pod `pod_ips` has.
+    pub addresses: u32,
+    pub policy: Policy,
+    pub counters: Counters,
+}
+
+/// What became of the pods that a runtime asked for, on the node as a whole.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    pub accelerated: u64,
+    pub not_accelerated: NotAccelerated,
+}
+
+/// Why pods stayed without acceleration.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotAccelerated {
+    /// Its cgroup was not found.
+    pub no_cgroup: u64,
+    /// A sock_ops program on an ancestor cgroup allows no other.
+    pub foreign_program: u64,
+    /// A map had no room.
+    pub full: u64,
+    /// The kernel refused otherwise.
+    pub refused: u64,
+}
+
+/// Where this kernel keeps the fields that the programs read, in bytes, from its BTF; handed to
+/// them as a constant when they are loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    pub sock_rcvlowat: u32,
+    pub sock_sndbuf: u32,
+    pub sock_rcvbuf: u32,
+    pub sock_uid: u32,
+    pub sock_user_data: u32,
+    pub sock_socket: u32,
+    pub socket_sk: u32,
+    pub socket_file: u32,
+    pub file_flags: u32,
+    /// In bits, as older kernels have a bit field here.
+    pub sock_userlocks_bits: u32,
+    pub tcp_copied_seq: u32,
+    pub tcp_write_seq: u32,
+    pub psock_ingress_msg: u32,
+    /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
+    pub sk_msg_size: u32,
+}
+
+/// No padding where fields of different sizes meet: user space takes the values as bytes.
+const _: () = {
+    use core::mem::{offset_of, size_of};
+    assert!(size_of::<Policy>() == 16 + 2 * MAX_EXCLUDED_PORTS);
+    assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
+    assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
+    assert!(size_of::<Pod>() == offset_of!(Pod, counters) + size_of::<Counters>());
+    assert!(size_of::<Attached>() == 8 + MAX_NETWORK);
+};
+
+impl Offsets {
+    pub const ZERO: Self = Self {
+        sock_rcvlowat: 0,
+        sock_sndbuf: 0,
+        sock_rcvbuf: 0,
+        sock_uid: 0,
+        sock_user_data: 0,
+        sock_socket: 0,
+        socket_sk: 0,
+        socket_file: 0,
+        file_flags: 0,
+        sock_userlocks_bits: 0,
+        tcp_copied_seq: 0,
+        tcp_write_seq: 0,
+        psock_ingress_msg: 0,
+        sk_msg_size: 0,
+    };
+}

@@ -1,0 +1,24 @@
+//! The seam between shunt and the kernel: the one crate that both sides compile.
+//!
+//! Without the feature `std` this is only [`layout`]: what the eBPF programs and user space must
+//! agree on. With it (the default) come the means to load, pin, attach and read.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+pub mod layout;
+
+#[cfg(feature = "std")]
+mod bpf;
+#[cfg(feature = "std")]
+mod btf;
+#[cfg(feature = "std")]
+pub mod cgroup;
+#[cfg(feature = "std")]
+pub mod datapath;
+#[cfg(feature = "std")]
+mod load;
+#[cfg(feature = "std")]
+pub mod lock;
+#[cfg(feature = "std")]
+pub mod paths;
+#[cfg(feature = "std")]
+pub mod refusal;

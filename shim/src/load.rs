@@ -1,0 +1,138 @@
+//! Loads the programs, and pins them and their maps: once per node.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::{fd::AsFd as _, unix::fs::DirBuilderExt as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, anyhow};
+use aya::{
+    EbpfLoader,
+    maps::{Map, MapInfo},
+    programs::{SkMsg, SockOps},
+};
+use aya_obj::Object;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::{bpf, btf, layout::name, refusal::Refusal};
+
+/// The programs as built by build.rs.
+const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shunt.o"));
+
+/// Whether everything is pinned. The sock_ops program is pinned last, so where it is, all is.
+pub fn is_complete(pins: &Path) -> bool {
+    pins.join(name::ESTABLISH).exists()
+}
+
+/// Makes what is pinned complete. Maps that an interrupted load left are used.
+///
+/// # Errors
+/// No bpffs, pins of another layout, or the kernel refuses; nothing is half done that a later
+/// call does not finish.
+pub fn load(pins: &Path) -> Result<(), Refusal> {
+    prepare_folder(pins)?;
+    compare_maps(pins)?;
+    if !is_complete(pins) {
+        load_and_pin(pins)?;
+    }
+    Ok(())
+}
+
+fn prepare_folder(pins: &Path) -> Result<(), Refusal> {
+    let parent = pins.ancestors().skip(1).find(|dir| dir.exists());
+    let on_bpffs = parent
+        .and_then(|dir| statfs(dir).ok())
+        .is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+    if !on_bpffs {
+        return Err(Refusal::NoBpffs(pins.to_owned()));
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(pins.join(name::LINKS))
+        .with_context(|| format!("cannot make {}", pins.display()))?;
+    Ok(())
+}
+
+/// A pinned map is used only if it is what these programs were compiled for.
+pub fn compare_maps(pins: &Path) -> Result<(), Refusal> {
+    let object = Object::parse(OBJECT).context("the eBPF object")?;
+    for map in name::MAPS {
+        let pin = pins.join(map);
+        if !pin.exists() {
+            continue;
+        }
+        let expected = object.maps.get(map).ok_or_else(|| anyhow!("the object has no {map}"))?;
+        let found = MapInfo::from_pin(&pin).with_context(|| pin.display().to_string())?;
+        let kind = found.map_type().map_or(0, |kind| kind as u32);
+        let found =
+            [kind, found.key_size(), found.value_size(), found.max_entries(), found.map_flags()];
+        let expected = [
+            expected.map_type(),
+            expected.key_size(),
+            expected.value_size(),
+            expected.max_entries(),
+            expected.map_flags(),
+        ];
+        if found != expected {
+            let detail = format!(
+                "type, key size, value size, entries, flags are {found:?} and not {expected:?}"
+            );
+            return Err(Refusal::Layout { pin, detail });
+        }
+    }
+    Ok(())
+}
+
+fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
+    let offsets = btf::offsets()?;
+    let mut loader = EbpfLoader::new();
+    // A sockhash with 8-byte values is a type that aya has no wrapper for.
+    loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
+    for map in name::MAPS {
+        loader.map_pin_path(map, pins.join(map));
+    }
+    let mut ebpf = loader.load(OBJECT).context("cannot create the maps")?;
+
+    let message: &mut SkMsg = program(&mut ebpf, name::MESSAGE)?;
+    message.load().context("the kernel refuses the sk_msg program")?;
+    let message_fd = message.fd().context("sk_msg")?.try_clone().context("sk_msg")?;
+    replace_pin(&pins.join(name::MESSAGE), |pin| message.pin(pin).map_err(Into::into))?;
+
+    // Before the first socket enters: one that is in the map already would never get it.
+    let sockets = bpf::open_pin(&pins.join(name::SOCKETS)).context("the sockhash")?;
+    bpf::attach_sk_msg(message_fd.as_fd(), sockets.as_fd())
+        .context("cannot attach the sk_msg program to the sockhash")?;
+
+    let establish: &mut SockOps = program(&mut ebpf, name::ESTABLISH)?;
+    establish.load().context("the kernel refuses the sock_ops program")?;
+    replace_pin(&pins.join(name::ESTABLISH), |pin| establish.pin(pin).map_err(Into::into))?;
+    Ok(())
+}
+
+fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> anyhow::Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn replace_pin(pin: &Path, set: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    match fs::remove_file(pin) {
+        Ok(()) => (),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+        Err(error) => return Err(error).with_context(|| pin.display().to_string()),
+    }
+    set(pin).with_context(|| format!("cannot pin {}", pin.display()))
+}
+
+/// Opens a pinned map.
+pub fn map(pins: &Path, name: &str) -> anyhow::Result<Map> {
+    let pin = pins.join(name);
+    aya::maps::MapData::from_pin(&pin)
+        .and_then(Map::from_map_data)
+        .with_context(|| pin.display().to_string())
+}

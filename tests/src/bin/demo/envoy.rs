@@ -1,0 +1,151 @@
+//! The sidecar: Envoy, configured as Istio configures it, without what is not on the way of bytes.
+
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount as bind};
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use tests::{
+    istio::{INBOUND, OUTBOUND, PROXY_UID},
+    pod::Pod,
+    task::Process,
+};
+
+/// A path of the binary that the sidecar's user can reach, whatever the modes of the folders above.
+///
+/// # Errors
+/// It is not there.
+pub fn mount(binary: &Path) -> Result<PathBuf> {
+    let path = PathBuf::from("/run/envoy");
+    File::create(&path)?;
+    bind(Some(binary), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("Envoy at {}", binary.display()))?;
+    Ok(path)
+}
+
+/// Starts Envoy in the pod and waits until it listens. Connections to `http_port` are parsed as
+/// HTTP, others are passed on as TCP.
+///
+/// # Errors
+/// It ends, or does not listen within 10 s; its log is in the error.
+pub fn start(binary: &Path, pod: &Pod, http_port: u16, dir: &Path) -> Result<Process> {
+    let base = dir.join(format!("envoy-{}", pod.container_id));
+    let (config, log) = (base.with_extension("json"), base.with_extension("log"));
+    fs::write(&config, configuration(http_port).to_string())?;
+    let mut command = Command::new(binary);
+    command
+        .arg("--config-path")
+        .arg(&config)
+        // Two threads, as Istio's default is: one leaves the machine idle part of the time.
+        .args(["--concurrency", "2", "--disable-hot-restart"])
+        .args(["--log-level", "warning"])
+        .stdout(File::create(&log)?)
+        .stderr(File::options().append(true).open(&log)?);
+    let mut envoy = pod.start(PROXY_UID, &mut command)?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !pod.run(listens)? {
+        let ended = envoy.try_wait()?;
+        ensure!(
+            ended.is_none() && Instant::now() < deadline,
+            "Envoy does not listen ({ended:?}): {}",
+            fs::read_to_string(&log)?
+        );
+        sleep(Duration::from_millis(20));
+    }
+    Ok(envoy)
+}
+
+/// Whether both ports have a listener, by proc_net_tcp(5). To try them would disturb.
+fn listens() -> Result<bool> {
+    let sockets = fs::read_to_string("/proc/net/tcp")?;
+    let has_listener = |port: u16| {
+        sockets.lines().any(|line| {
+            // sl local_address rem_address st
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().is_some_and(|at| at.ends_with(&format!(":{port:04X}")));
+            local && fields.nth(1) == Some("0A")
+        })
+    };
+    Ok([OUTBOUND, INBOUND].into_iter().all(has_listener))
+}
+
+fn configuration(http_port: u16) -> Value {
+    json!({
+        "static_resources": {
+            "listeners": [
+                listener("outbound", OUTBOUND, http_port),
+                listener("inbound", INBOUND, http_port),
+            ],
+            "clusters": [
+                cluster("outbound", None),
+                cluster("inbound", Some("127.0.0.6")),
+            ],
+        },
+    })
+}
+
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+
+fn listener(name: &str, port: u16, http_port: u16) -> Value {
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": format!("{TYPES}.http.router.v3.Router")},
+    });
+    let all = json!({
+        "name": "all",
+        "domains": ["*"],
+        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": name}}],
+    });
+    let http = json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": format!("{TYPES}.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": name,
+            "route_config": {"virtual_hosts": [all]},
+            "http_filters": [router],
+        },
+    });
+    let tcp = json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {
+            "@type": format!("{TYPES}.network.tcp_proxy.v3.TcpProxy"),
+            "stat_prefix": name,
+            "cluster": name,
+        },
+    });
+    json!({
+        "name": name,
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
+        // Or chance decides how busy each thread is, and differs from pod to pod.
+        "connection_balance_config": {"exact_balance": {}},
+        "listener_filters": [{
+            "name": "envoy.filters.listener.original_dst",
+            "typed_config": {"@type": format!("{TYPES}.listener.original_dst.v3.OriginalDst")},
+        }],
+        "filter_chains": [{
+            "filter_chain_match": {"destination_port": http_port},
+            "filters": [http],
+        }],
+        "default_filter_chain": {"filters": [tcp]},
+    })
+}
+
+/// Connects to where the client wanted to go.
+fn cluster(name: &str, source: Option<&str>) -> Value {
+    let mut cluster = json!({
+        "name": name,
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": "5s",
+    });
+    if let Some(source) = source {
+        cluster["upstream_bind_config"] =
+            json!({"source_address": {"address": source, "port_value": 0}});
+    }
+    cluster
+}

@@ -1,0 +1,38 @@
+//! What every test that needs a kernel stands on: pods as values, made by a real CNI chain in
+//! namespaces of their own and taken away on drop.
+//!
+//! ```no_run
+//! # use tests::{node::Node, sandbox, task::Signal};
+//! # use std::net::{TcpListener, TcpStream};
+//! # fn main() -> anyhow::Result<()> {
+//! sandbox::enter(sandbox::Pins::Private)?; // first thing in main
+//! let node = Node::new("example")?;
+//! let (a, b) = (node.pod("a")?, node.pod("b")?);
+//! let listening = Signal::new()?;
+//! let server = b.spawn(|| {
+//!     let listener = TcpListener::bind("[::]:80")?;
+//!     listening.raise()?;
+//!     Ok(listener.accept()?.1)
+//! })?;
+//! listening.wait()?;
+//! a.run(|| Ok(TcpStream::connect((b.ipv4, 80)).map(drop)?))?;
+//! let peer = server.join()?;
+//! # drop(peer); Ok(()) }
+//! ```
+
+pub mod bpftool;
+pub mod cgroup;
+pub mod cni;
+pub mod istio;
+pub mod mptcp;
+pub mod node;
+pub mod pod;
+pub mod sandbox;
+pub mod sockopt;
+pub mod task;
+pub mod traffic;
+
+/// A test of that name; a failure tells all its causes.
+pub fn trial(name: &str, test: fn() -> anyhow::Result<()>) -> libtest_mimic::Trial {
+    libtest_mimic::Trial::test(name, move || test().map_err(|error| format!("{error:#}").into()))
+}

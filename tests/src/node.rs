@@ -1,0 +1,191 @@
+//! A node: what all its pods share.
+
+use crate::{
+    cgroup,
+    cni::Chain,
+    pod::{Pod, PodSpec},
+    sandbox,
+};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use shim::{
+    cgroup::Cgroup,
+    datapath::Datapath,
+    layout::{Cookie, Counters},
+};
+use std::{
+    cell::Cell,
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+thread_local! {
+    /// Nodes made so far: each has a bridge and subnets of its own.
+    static NODES: Cell<u8> = const { Cell::new(0) };
+}
+
+/// A bridge with an IPv4 and an IPv6 subnet, a cgroup subtree, a pin folder and a lock of its own;
+/// on drop removes what it made. Pods must be dropped before it, so make it first.
+pub struct Node {
+    pub name: String,
+    /// Cgroup of the node, an absolute path; pods are below `kubepods` in it.
+    pub cgroup: PathBuf,
+    /// Pin folder of this node's shunt. Not there before the first ADD.
+    pub pins: PathBuf,
+    /// Lock file of this node's shunt.
+    pub lock: PathBuf,
+    /// A folder for this node's files.
+    pub dir: PathBuf,
+    /// The bridge's addresses: the pods' gateways.
+    pub ipv4: Ipv4Addr,
+    pub ipv6: Ipv6Addr,
+    pub bridge: String,
+    number: u8,
+}
+
+impl Node {
+    /// A node with a pin folder of its own, `/sys/fs/bpf/NAME`.
+    ///
+    /// # Errors
+    /// Not in a sandbox, a node of that name is there, or more than 200 were made.
+    pub fn new(name: &str) -> Result<Node> {
+        Node::with_pins(name, Path::new("/sys/fs/bpf").join(name))
+    }
+
+    /// As [`Node::new`], with that pin folder.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn with_pins(name: &str, pins: PathBuf) -> Result<Node> {
+        let number = NODES.replace(NODES.get() + 1) + 1;
+        ensure!(number <= 200, "too many nodes");
+        let node = Node {
+            name: name.into(),
+            cgroup: sandbox::cgroup()?.join(name),
+            pins,
+            lock: Path::new("/run").join(format!("{name}.lock")),
+            dir: Path::new("/run").join(name),
+            ipv4: Ipv4Addr::new(10, 77, number, 1),
+            ipv6: Ipv6Addr::new(0xfd77, number.into(), 0, 0, 0, 0, 0, 1),
+            bridge: format!("node{number}"),
+            number,
+        };
+        fs::create_dir(&node.cgroup)
+            .with_context(|| format!("create {}", node.cgroup.display()))?;
+        fs::create_dir_all(&node.dir)?;
+        Ok(node)
+    }
+
+    /// A pod with shunt in its chain.
+    ///
+    /// # Errors
+    /// As [`Pod::new`].
+    pub fn pod(&self, name: &str) -> Result<Pod> {
+        self.pod_with(PodSpec::new(name))
+    }
+
+    /// # Errors
+    /// As [`Pod::new`].
+    pub fn pod_with(&self, spec: PodSpec) -> Result<Pod> {
+        Pod::new(self, spec)
+    }
+
+    /// A peer on the same bridge that shunt never heard of: to shunt, it is not on this node.
+    ///
+    /// # Errors
+    /// As [`Pod::new`].
+    pub fn outside(&self, name: &str) -> Result<Pod> {
+        let mut spec = PodSpec::new(name);
+        spec.shunt = false;
+        self.pod_with(spec)
+    }
+
+    /// bridge and host-local, then shunt if it is wanted, its conf with these keys besides.
+    pub fn chain(&self, shunt: bool, version: &str, extra: &Map<String, Value>) -> Chain {
+        let Node { number, bridge, .. } = self;
+        let mut plugins = vec![json!({
+            "type": "bridge",
+            "bridge": bridge,
+            "isGateway": true,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": self.dir.join("ipam"),
+                "ranges": [
+                    [{"subnet": format!("10.77.{number}.0/24")}],
+                    [{"subnet": format!("fd77:{number:x}::/64")}],
+                ],
+                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+            },
+        })];
+        if shunt {
+            let mut conf = json!({
+                "type": "shunt",
+                "capabilities": {"cgroupPath": true, "io.kubernetes.cri.pod-annotations": true},
+                "pinPath": self.pins,
+                "lockFile": self.lock,
+                "logFile": self.log(),
+                "logLevel": "debug",
+            });
+            for (key, value) in extra {
+                conf[key] = value.clone();
+            }
+            plugins.push(conf);
+        }
+        Chain { name: self.name.clone(), version: version.into(), plugins }
+    }
+
+    /// What this node's shunt has pinned.
+    ///
+    /// # Errors
+    /// Nothing is pinned, or the kernel refuses.
+    pub fn datapath(&self) -> Result<Datapath> {
+        Datapath::open(&self.pins)?.context("nothing is pinned")
+    }
+
+    /// What shunt counted for a pod.
+    ///
+    /// # Errors
+    /// It is not accelerated.
+    pub fn counters(&self, pod: &Pod) -> Result<Counters> {
+        let id = Cgroup::open(&pod.cgroup)?.id;
+        Ok(self.datapath()?.pod(id)?.context("not accelerated")?.counters)
+    }
+
+    /// The cookies of the sockets in the sockhash.
+    ///
+    /// # Errors
+    /// Nothing is pinned, or the kernel refuses.
+    pub fn sockets(&self) -> Result<Vec<Cookie>> {
+        Ok(self.datapath()?.sockets()?)
+    }
+
+    /// Log file of this node's shunt.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("shunt.log")
+    }
+
+    fn remove(&self) -> Result<()> {
+        cgroup::remove(&self.cgroup)?;
+        match fs::remove_dir_all(&self.pins) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("remove {}", self.pins.display()));
+            }
+            _ => {}
+        }
+        // Without a pod there is no bridge.
+        let mut ip = Command::new("ip");
+        ip.args(["link", "del", &self.bridge]).output()?;
+        fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(e) = self.remove() {
+            eprintln!("node {}: {e:#}", self.name);
+        }
+    }
+}

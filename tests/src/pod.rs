@@ -1,0 +1,275 @@
+//! A pod: a network namespace, a cgroup, and addresses from a real CNI chain.
+
+use crate::{
+    cgroup,
+    cni::{self, Call, Chain},
+    istio,
+    node::Node,
+    task::{PATIENCE, Place, Process, Task},
+};
+use anyhow::{Context, Result};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Pods made so far, for container IDs and uids.
+static PODS: AtomicU32 = AtomicU32::new(0);
+
+/// How the runtime tells shunt the pod's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupBy {
+    /// `runtimeConfig.cgroupPath`, as containerd 1.7 and later.
+    Path,
+    /// `K8S_POD_UID` in CNI_ARGS, as older runtimes.
+    Uid,
+    /// Not at all.
+    Nothing,
+}
+
+/// What is to be known of a pod before it is made.
+#[derive(Clone, Debug)]
+pub struct PodSpec {
+    pub name: String,
+    pub namespace: String,
+    pub annotations: BTreeMap<String, String>,
+    /// shunt is in the chain.
+    pub shunt: bool,
+    /// Keys for shunt's conf beside those that [`Node::chain`] sets.
+    pub conf: Map<String, Value>,
+    /// `cniVersion` of the conflist.
+    pub cni_version: String,
+    pub cgroup_by: CgroupBy,
+    /// Has [`istio::redirect`]'s rules.
+    pub redirect: bool,
+}
+
+impl PodSpec {
+    /// A pod with shunt in its chain, cgroupPath, CNI 1.0.0, without annotations and redirection.
+    pub fn new(name: &str) -> PodSpec {
+        PodSpec {
+            name: name.into(),
+            namespace: "default".into(),
+            annotations: BTreeMap::new(),
+            shunt: true,
+            conf: Map::new(),
+            cni_version: "1.0.0".into(),
+            cgroup_by: CgroupBy::Path,
+            redirect: false,
+        }
+    }
+
+    /// One annotation more.
+    pub fn annotate(mut self, key: &str, value: &str) -> PodSpec {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// A running pod. On drop, also by panic: its processes are killed, the chain's DEL is called, its
+/// namespace and cgroup are removed.
+pub struct Pod {
+    pub name: String,
+    pub container_id: String,
+    /// metadata.uid
+    pub uid: String,
+    pub ipv4: Ipv4Addr,
+    pub ipv6: Ipv6Addr,
+    /// The pod's cgroup, an absolute path. Its processes are in `container` below it.
+    pub cgroup: PathBuf,
+    /// Path of its network namespace.
+    pub netns: PathBuf,
+    /// The conflist it was made with, and what the runtime said and got: to call verbs again.
+    pub chain: Chain,
+    pub call: Call,
+    pub result: Value,
+}
+
+impl Pod {
+    /// Makes the cgroup, as a kubelet does, then the namespace, then calls ADD through the chain.
+    ///
+    /// # Errors
+    /// A plugin's [`cni::Failure`] (by downcast), or what the kernel refused.
+    pub fn new(node: &Node, spec: PodSpec) -> Result<Pod> {
+        let number = PODS.fetch_add(1, Ordering::Relaxed);
+        let uid = format!("5c0ffee0-0000-4000-8000-{number:012x}");
+        let container_id = format!("{number:064x}");
+        let cgroup = node.cgroup.join(format!("kubepods/burstable/pod{uid}"));
+        let netns = node.dir.join(format!("netns-{number}"));
+
+        let mut runtime_config = Map::new();
+        if !spec.annotations.is_empty() {
+            runtime_config
+                .insert("io.kubernetes.cri.pod-annotations".into(), json!(spec.annotations));
+        }
+        let mut args = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={container_id}",
+            spec.namespace, spec.name
+        );
+        match spec.cgroup_by {
+            CgroupBy::Path => {
+                let path = Path::new("/").join(cgroup.strip_prefix(shim::cgroup::root()?)?);
+                runtime_config.insert("cgroupPath".into(), json!(path));
+            }
+            CgroupBy::Uid => args += &format!(";K8S_POD_UID={uid}"),
+            CgroupBy::Nothing => {}
+        }
+        let mut pod = Pod {
+            name: spec.name,
+            uid,
+            ipv4: Ipv4Addr::UNSPECIFIED,
+            ipv6: Ipv6Addr::UNSPECIFIED,
+            chain: node.chain(spec.shunt, &spec.cni_version, &spec.conf),
+            call: Call {
+                container_id: container_id.clone(),
+                netns: netns.display().to_string(),
+                ifname: "eth0".into(),
+                args,
+                runtime_config,
+            },
+            container_id,
+            cgroup,
+            netns,
+            result: Value::Null,
+        };
+        // From here on, drop cleans up.
+        fs::create_dir_all(pod.container())
+            .with_context(|| format!("create {}", pod.cgroup.display()))?;
+        new_netns(&pod.netns)?;
+        pod.loopback()?;
+        pod.result = pod.chain.add(&pod.call)?;
+        for ip in cni::ips(&pod.result)? {
+            match ip {
+                IpAddr::V4(ip) => pod.ipv4 = ip,
+                IpAddr::V6(ip) => pod.ipv6 = ip,
+            }
+        }
+        if spec.redirect {
+            istio::redirect(&pod)?;
+        }
+        Ok(pod)
+    }
+
+    /// Runs code in the pod as root, in a process of its own (a fork: it may borrow all it sees,
+    /// and changes nothing for the caller).
+    ///
+    /// # Errors
+    /// The kernel refused to fork.
+    pub fn spawn<T, F>(&self, f: F) -> Result<Task<T>>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Result<T>,
+    {
+        self.spawn_as(0, f)
+    }
+
+    /// [`Pod::spawn`] as that user.
+    ///
+    /// # Errors
+    /// As [`Pod::spawn`].
+    pub fn spawn_as<T, F>(&self, uid: u32, f: F) -> Result<Task<T>>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Result<T>,
+    {
+        self.place(uid)?.spawn(f)
+    }
+
+    /// Runs code in the pod and waits for it, for at most [`PATIENCE`].
+    ///
+    /// # Errors
+    /// As [`Task::join`].
+    pub fn run<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Result<T>,
+    {
+        self.spawn(f)?.join_within(PATIENCE)
+    }
+
+    /// Starts a program in the pod as that user.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, uid: u32, command: &mut Command) -> Result<Process> {
+        self.place(uid)?.start(command)
+    }
+
+    /// Kills all that runs in the pod.
+    ///
+    /// # Errors
+    /// The cgroup cannot be read.
+    pub fn kill(&self) -> Result<()> {
+        Ok(cgroup::kill_all(&self.cgroup)?)
+    }
+
+    fn container(&self) -> PathBuf {
+        self.cgroup.join("container")
+    }
+
+    fn place(&self, uid: u32) -> Result<Place> {
+        Place::new(&self.container(), &self.netns, uid)
+    }
+
+    /// As containerd does, with a chain of its own.
+    fn loopback(&self) -> Result<()> {
+        let chain = Chain {
+            name: "cni-loopback".into(),
+            version: "1.0.0".into(),
+            plugins: vec![json!({"type": "loopback"})],
+        };
+        let mut call = self.call.clone();
+        call.ifname = "lo".into();
+        chain.add(&call)?;
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<()> {
+        if self.cgroup.exists() {
+            self.kill()?;
+        }
+        let result = Some(&self.result).filter(|result| !result.is_null());
+        let deleted = self.chain.del(&self.call, result);
+        if self.netns.exists() {
+            // Not mounted, if making it failed.
+            let _ = umount2(&self.netns, MntFlags::MNT_DETACH);
+            fs::remove_file(&self.netns)?;
+        }
+        cgroup::remove(&self.cgroup)?;
+        deleted
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        if let Err(e) = self.remove() {
+            eprintln!("pod {}: {e:#}", self.name);
+        }
+    }
+}
+
+/// A new network namespace, kept by a mount on that path as runtimes do.
+fn new_netns(path: &Path) -> Result<()> {
+    File::create(path)?;
+    let make = || -> Result<()> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        // Nobody else has these addresses: usable at once.
+        fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0")?;
+        let none = None::<&str>;
+        Ok(mount(Some("/proc/thread-self/ns/net"), path, none, MsFlags::MS_BIND, none)?)
+    };
+    // A thread of its own, as it is left in that namespace. It ends before anything forks.
+    let made = std::thread::scope(|scope| scope.spawn(make).join());
+    made.map_err(|_| anyhow::anyhow!("panicked"))?
+        .with_context(|| format!("make network namespace {}", path.display()))
+}
