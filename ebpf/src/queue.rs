@@ -1,4 +1,9 @@
 //! Back-pressure: the kernel's redirect knows no limit, so every direction has one.
+//!
+//! From 6.13 the kernel charges what it hands over to the reader's receive buffer
+//! (`bpf_tcp_ingress`), but the window that TCP has advertised does not shrink with it: what TCP
+//! then sends into a full buffer is dropped, and comes again by a timer that backs off. There,
+//! the queue may take only what the window has not promised to TCP.
 
 use shim::layout::Flow;
 
@@ -12,6 +17,7 @@ const SOCK_RCVBUF_LOCK: u8 = 2;
 #[inline(always)]
 pub fn has_room(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), ByTcp> {
     let cost = u64::from(size) + u64::from(kernel::offsets().sk_msg_size);
+    notice_charging(flow, queue_limit);
     if flow.budget < cost {
         if !is_empty(flow.peer.sock) {
             return Err(ByTcp::QueueFull);
@@ -41,12 +47,49 @@ fn limit(flow: &Flow, queue_limit: u32) -> u64 {
     let at = kernel::offsets();
     let (own, peer) = (flow.own.sock, flow.peer.sock);
     let set = (userlocks(own) & SOCK_SNDBUF_LOCK) | (userlocks(peer) & SOCK_RCVBUF_LOCK);
-    if set == 0 {
-        return queue_limit.into();
+    let mut limit = u64::from(queue_limit);
+    let rcvbuf = u64::from(kernel::read::<u32>(peer, at.sock_rcvbuf).unwrap_or(0));
+    if set != 0 {
+        let sndbuf = kernel::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
+        limit = (u64::from(sndbuf) + rcvbuf) / 16;
     }
-    let sndbuf = kernel::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
-    let rcvbuf = kernel::read::<u32>(peer, at.sock_rcvbuf).unwrap_or(0);
-    (u64::from(sndbuf) + u64::from(rcvbuf)) / 16
+    if kernel_charges() {
+        limit = limit.min(rcvbuf.saturating_sub(window(peer)));
+    }
+    limit
+}
+
+/// Bytes that TCP may still send to the socket.
+#[inline(always)]
+fn window(sock: u64) -> u64 {
+    let at = kernel::offsets();
+    let [wnd, wup, nxt] = [at.tcp_rcv_wnd, at.tcp_rcv_wup, at.tcp_rcv_nxt]
+        .map(|offset| kernel::read::<u32>(sock, offset).unwrap_or(0));
+    u64::from(wup.wrapping_add(wnd).wrapping_sub(nxt))
+}
+
+/// Whether this kernel charges what it hands over, as far as was seen.
+static mut CHARGES: u32 = 0;
+
+#[inline(always)]
+fn kernel_charges() -> bool {
+    // SAFETY: one word, that only ever turns from 0 to 1.
+    unsafe { core::ptr::read_volatile(&raw const CHARGES) != 0 }
+}
+
+/// While nothing goes by TCP, a receive buffer that holds something holds what was handed over.
+#[inline(always)]
+fn notice_charging(flow: &mut Flow, queue_limit: u32) {
+    if flow.mode == Flow::SHUNT && !kernel_charges() {
+        let at = kernel::offsets();
+        let held = kernel::read::<u32>(flow.peer.sock, at.sock_rmem_alloc).unwrap_or(0);
+        if held != 0 {
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(&raw mut CHARGES, 1) };
+            let left = limit(flow, queue_limit).saturating_sub(held.into());
+            flow.budget = flow.budget.min(left);
+        }
+    }
 }
 
 #[inline(always)]

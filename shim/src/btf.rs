@@ -28,8 +28,12 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         socket_file: bytes("socket", "file")?,
         file_flags: bytes("file", "f_flags")?,
         sock_userlocks_bits: btf.offset_bits("sock", "sk_userlocks")?,
+        sock_rmem_alloc: bytes("sock", "sk_backlog.rmem_alloc")?,
         tcp_copied_seq: bytes("tcp_sock", "copied_seq")?,
         tcp_write_seq: bytes("tcp_sock", "write_seq")?,
+        tcp_rcv_wnd: bytes("tcp_sock", "rcv_wnd")?,
+        tcp_rcv_wup: bytes("tcp_sock", "rcv_wup")?,
+        tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
         sk_msg_size: btf.size("sk_msg")?,
     })

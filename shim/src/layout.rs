@@ -308,8 +308,14 @@ pub struct Offsets {
     pub file_flags: u32,
     /// In bits, as older kernels have a bit field here.
     pub sock_userlocks_bits: u32,
+    /// What the socket's receive buffer holds.
+    pub sock_rmem_alloc: u32,
     pub tcp_copied_seq: u32,
     pub tcp_write_seq: u32,
+    /// The window that was last advertised, and from where it counts.
+    pub tcp_rcv_wnd: u32,
+    pub tcp_rcv_wup: u32,
+    pub tcp_rcv_nxt: u32,
     pub psock_ingress_msg: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
@@ -337,8 +343,12 @@ impl Offsets {
         socket_file: 0,
         file_flags: 0,
         sock_userlocks_bits: 0,
+        sock_rmem_alloc: 0,
         tcp_copied_seq: 0,
         tcp_write_seq: 0,
+        tcp_rcv_wnd: 0,
+        tcp_rcv_wup: 0,
+        tcp_rcv_nxt: 0,
         psock_ingress_msg: 0,
         sk_msg_size: 0,
     };
