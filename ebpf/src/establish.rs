@@ -13,7 +13,7 @@ use shim::layout::*;
 use crate::{
     kernel, maps,
     maps::{PAIRS, POD_IPS, add},
-    reader, socket,
+    odd, reader, socket,
 };
 
 const AF_INET: u32 = 2;
@@ -51,6 +51,9 @@ fn active(ctx: &SockOpsContext) {
     if excluded(&pod.policy, remote_port(ctx)) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
     }
+    if has_turned(pod) {
+        return add(&mut pod.counters.not_paired.turned, 1);
+    }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
     let own = End { pod: id, ..End::default() };
     let by_address = is_on_this_node(remote_address(ctx));
@@ -63,6 +66,7 @@ fn active(ctx: &SockOpsContext) {
         own: End { cookie: socket::cookie(ctx), ..own },
         pair,
         tcp_seq: pair.active,
+        first_seq: pair.active,
         ..Flow::default()
     };
     if !socket::new_flow(ctx, &mut flow) {
@@ -75,6 +79,10 @@ fn active(ctx: &SockOpsContext) {
     if !reader::is_nonblocking_socket(flow.own.sock) {
         socket::forget_flow(ctx);
         return reader::count_blocking(id);
+    }
+    if socket::wants_zerocopy(flow.own.sock) {
+        socket::forget_flow(ctx);
+        return add(&mut pod.counters.not_paired.zerocopy, 1);
     }
     if enter(ctx, pod, flow.own.cookie) {
         leave_for_peer(pair, flow.own);
@@ -105,31 +113,52 @@ fn passive(ctx: &SockOpsContext) {
         }
         return add(&mut pod.counters.not_paired.no_peer, 1);
     }
-    if excluded(&pod.policy, port) {
-        return add(&mut pod.counters.not_paired.excluded_port, 1);
-    }
-    if !reader::comes_from_a_fit_listener(ctx) {
-        return reader::count_blocking(id);
-    }
-    let mut flow = Flow {
-        own: End { cookie: socket::cookie(ctx), pod: id, ..End::default() },
-        peer,
-        pair,
-        tcp_seq: pair.passive,
-        ..Flow::default()
+    let Some(own) = join(ctx, pod, pair, End { pod: id, ..End::default() }, peer) else {
+        let _ = PAIRS.remove(pair);
+        // Nobody will hand it anything, so it need not pay for its place.
+        return socket::leave(peer.cookie);
     };
-    if !socket::new_flow(ctx, &mut flow) {
-        return add(&mut pod.counters.not_paired.refused, 1);
-    }
-    if !enter(ctx, pod, flow.own.cookie) {
-        return;
-    }
     add(&mut pod.counters.paired, 1);
     if let Some(peer_pod) = maps::pod(peer.pod) {
         add(&mut peer_pod.counters.paired, 1);
     }
-    let ends = Ends { active: peer, passive: flow.own };
+    let ends = Ends { active: peer, passive: own };
     let _ = PAIRS.insert(pair, ends, BPF_ANY.into());
+}
+
+/// Enters the passive end, or counts why not.
+#[inline(always)]
+fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) -> Option<End> {
+    if excluded(&pod.policy, field!(ctx, local_port) as u16) {
+        add(&mut pod.counters.not_paired.excluded_port, 1);
+        return None;
+    }
+    if has_turned(pod) {
+        add(&mut pod.counters.not_paired.turned, 1);
+        return None;
+    }
+    if !reader::comes_from_a_fit_listener(ctx) {
+        reader::count_blocking(own.pod);
+        return None;
+    }
+    let mut flow = Flow {
+        own: End { cookie: socket::cookie(ctx), ..own },
+        peer,
+        pair,
+        tcp_seq: pair.passive,
+        first_seq: pair.passive,
+        ..Flow::default()
+    };
+    if !socket::new_flow(ctx, &mut flow) {
+        add(&mut pod.counters.not_paired.refused, 1);
+        return None;
+    }
+    if socket::wants_zerocopy(flow.own.sock) {
+        socket::forget_flow(ctx);
+        add(&mut pod.counters.not_paired.zerocopy, 1);
+        return None;
+    }
+    enter(ctx, pod, flow.own.cookie).then_some(flow.own)
 }
 
 /// Enters the socket, or counts why not and forgets its flow.
@@ -148,17 +177,37 @@ fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
     false
 }
 
-/// Takes away what an active end left for a peer that never came.
+/// Takes away what an active end left for a peer that never came, and a socket that was never
+/// accepted, which kernels from 5.10.80 to 5.10.221 forget in the sockhash.
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
-    if flow.peer.cookie != 0 {
-        return;
+    if reader::was_fed(flow) {
+        odd::count_turned(&flow.own);
     }
+    if reader::has_no_owner(flow.own.sock) {
+        socket::leave(flow.own.cookie);
+    }
+    if flow.peer.cookie == 0 {
+        let met = has_met(flow);
+        let _ = PAIRS.remove(flow.pair);
+        if !met {
+            count_unanswered(flow.own.pod);
+        }
+    }
+}
+
+/// Whether the peer has been here: at the latest when it acknowledges data.
+#[inline(always)]
+pub fn has_met(flow: &Flow) -> bool {
     // SAFETY: copied at once.
-    let met = (unsafe { PAIRS.get(flow.pair) }).is_some_and(|ends| ends.passive.cookie != 0);
-    let _ = PAIRS.remove(flow.pair);
-    if !met && let Some(pod) = maps::pod(flow.own.pod) {
+    flow.peer.cookie != 0
+        || (unsafe { PAIRS.get(flow.pair) }).is_some_and(|ends| ends.passive.cookie != 0)
+}
+
+#[inline(always)]
+pub fn count_unanswered(pod: PodId) {
+    if let Some(pod) = maps::pod(pod) {
         add(&mut pod.counters.not_paired.unanswered, 1);
     }
 }
@@ -200,6 +249,12 @@ fn is_loopback(ip: [u32; 4]) -> bool {
         [0, 0, 0, 1] => true,
         _ => false,
     }
+}
+
+/// Whether sockets of the pod may have missed bytes: see [`Turned`].
+#[inline(always)]
+fn has_turned(pod: &Pod) -> bool {
+    pod.counters.turned.splice | pod.counters.turned.waitall != 0
 }
 
 #[inline(always)]

@@ -1,7 +1,9 @@
-//! The kernel's half of shunt: two programs, loaded once per node and pinned.
+//! The kernel's half of shunt: programs that are loaded once per node and pinned.
 //!
 //! [`establish`] runs when a connection of an attached pod is made and pairs its ends;
-//! [`message`] runs for every message sent on a paired socket and decides which way it goes.
+//! [`message`] runs for every message sent on a paired socket and decides which way it goes;
+//! [`setsockopt`] refuses what such a socket cannot have; [`odd`] watches, where the kernel has
+//! trampolines, for what needs TCP.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -10,14 +12,16 @@ mod establish;
 mod kernel;
 mod maps;
 mod message;
+mod odd;
 mod order;
 mod queue;
 mod reader;
+mod setsockopt;
 mod socket;
 
 use aya_ebpf::{
-    macros::{sk_msg, sock_ops},
-    programs::{SkMsgContext, SockOpsContext},
+    macros::{cgroup_sockopt, fentry, sk_msg, sock_ops},
+    programs::{FEntryContext, SkMsgContext, SockOpsContext, SockoptContext},
 };
 
 /// Always 1: 0 would discard what other programs on the cgroup answered.
@@ -32,6 +36,30 @@ pub fn shunt_establish(ctx: SockOpsContext) -> u32 {
 pub fn shunt_message(ctx: SkMsgContext) -> u32 {
     message::run(&ctx);
     aya_ebpf::bindings::sk_action::SK_PASS
+}
+
+/// 0 refuses: setsockopt(2) fails with EPERM.
+#[cgroup_sockopt(setsockopt)]
+pub fn shunt_setsockopt(ctx: SockoptContext) -> i32 {
+    setsockopt::allows(&ctx).into()
+}
+
+#[fentry]
+pub fn shunt_splice(ctx: FEntryContext) -> i32 {
+    odd::on_splice(&ctx);
+    0
+}
+
+#[fentry]
+pub fn shunt_recvmsg(ctx: FEntryContext) -> i32 {
+    odd::on_recvmsg(&ctx);
+    0
+}
+
+#[fentry]
+pub fn shunt_sendmsg(ctx: FEntryContext) -> i32 {
+    odd::on_sendmsg(&ctx);
+    0
 }
 
 #[cfg(not(test))]

@@ -6,7 +6,7 @@ use shim::layout::*;
 use crate::{
     maps,
     maps::{PAIRS, add},
-    order, queue, reader, socket,
+    odd, order, queue, reader, socket,
 };
 
 /// Why a message goes by TCP.
@@ -18,6 +18,9 @@ pub enum ByTcp {
     /// The order rule does not allow the short way yet.
     Unread,
     Blocking,
+    /// The peer does not read by recv(2) alone.
+    Turned,
+    UrgentData,
     Bypassed,
     RcvLowat,
     QueueFull,
@@ -50,6 +53,11 @@ pub fn run(ctx: &SkMsgContext) {
             ByTcp::RcvLowat => add(&mut counters.to_tcp.rcvlowat, 1),
             ByTcp::Closing => add(&mut counters.to_tcp.closing, 1),
             ByTcp::Blocking => add(&mut counters.to_tcp.blocking, 1),
+            ByTcp::Turned => {
+                odd::count_turned(&flow.peer);
+                add(&mut counters.to_tcp.turned, 1);
+            }
+            ByTcp::UrgentData => add(&mut counters.to_tcp.oob, 1),
             ByTcp::Bypassed => add(&mut counters.to_tcp.bypassed, 1),
             // These keep a flow on TCP and cannot end its time on the short way.
             ByTcp::NotMet | ByTcp::NotAccepted | ByTcp::Unread => (),
@@ -67,8 +75,9 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> R
     if !socket::may_send(ctx) {
         return Err(ByTcp::Closing);
     }
-    reader::is_ready(flow)?;
     order::allows(flow)?;
+    odd::allows(flow)?;
+    reader::is_ready(flow)?;
     queue::has_room(flow, size, queue_limit)?;
     if socket::redirect(ctx, flow.peer.cookie) { Ok(()) } else { Err(ByTcp::Closing) }
 }

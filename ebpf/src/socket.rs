@@ -13,11 +13,14 @@ use aya_ebpf::{
         bpf_get_socket_cookie, bpf_map_delete_elem, bpf_msg_redirect_hash, bpf_sk_storage_delete,
         bpf_sk_storage_get, bpf_sock_hash_update,
     },
-    programs::{SkMsgContext, SockOpsContext},
+    programs::{SkMsgContext, SockOpsContext, SockoptContext},
 };
 use shim::layout::*;
 
-use crate::maps::{FLOWS, LISTENERS, Map, SOCKETS};
+use crate::{
+    kernel,
+    maps::{FLOWS, LISTENERS, Map, SOCKETS},
+};
 
 const SK_STORAGE: usize = BPF_MAP_TYPE_SK_STORAGE as usize;
 const CREATE: u64 = BPF_SK_STORAGE_GET_F_CREATE as u64;
@@ -33,6 +36,14 @@ impl Context for SockOpsContext {
     fn sock(&self) -> *mut bpf_sock {
         // SAFETY: the context is valid while the program runs.
         unsafe { (*self.ops).__bindgen_anon_2.sk }
+    }
+}
+
+impl Context for SockoptContext {
+    #[inline(always)]
+    fn sock(&self) -> *mut bpf_sock {
+        // SAFETY: as above.
+        unsafe { (*self.sockopt).__bindgen_anon_1.sk }
     }
 }
 
@@ -129,6 +140,20 @@ pub fn enter(ctx: &SockOpsContext, mut cookie: Cookie) -> Result<(), i64> {
 pub fn leave(mut cookie: Cookie) {
     // SAFETY: the key outlives the call.
     unsafe { bpf_map_delete_elem(SOCKETS.as_ptr(), (&raw mut cookie).cast()) };
+}
+
+/// By its psock, which nothing else gives a TCP socket of a pod.
+#[inline(always)]
+pub fn is_in_sockhash(sock: u64) -> bool {
+    kernel::read::<u64>(sock, kernel::offsets().sock_user_data).is_some_and(|psock| psock != 0)
+}
+
+/// Whether SO_ZEROCOPY is set.
+#[inline(always)]
+pub fn wants_zerocopy(sock: u64) -> bool {
+    let at = kernel::offsets();
+    kernel::read::<u64>(sock, at.sock_flags)
+        .is_none_or(|flags| flags >> (at.sock_zerocopy & 63) & 1 == 1)
 }
 
 /// Whether TCP would take a message: after shutdown(2) only TCP gives the right error.

@@ -48,6 +48,30 @@ pub fn attach_sk_msg(program: BorrowedFd, map: BorrowedFd) -> io::Result<()> {
     unsafe { bpf(bpf_cmd::BPF_PROG_ATTACH, &attr) }.map(drop)
 }
 
+/// Attaches a program to a cgroup by a link, as one of many (a link is always
+/// BPF_F_ALLOW_MULTI), until the link is gone.
+pub fn attach_cgroup(
+    program: BorrowedFd,
+    cgroup: BorrowedFd,
+    kind: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
+    attr.link_create.attach_type = kind as u32;
+    // SAFETY: no pointers; the kernel gives a new descriptor.
+    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+pub fn pin(object: BorrowedFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = empty();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = object.as_raw_fd() as u32;
+    // SAFETY: the path outlives the call.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &attr) }.map(drop)
+}
+
 /// Opens a pinned object.
 pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;

@@ -24,6 +24,9 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_uid: bytes("sock", "sk_uid")?,
         sock_user_data: bytes("sock", "sk_user_data")?,
         sock_socket: bytes("sock", "sk_socket")?,
+        sock_flags: bytes("sock", "__sk_common.skc_flags")?,
+        sock_zerocopy: btf.enumerator("sock_flags", "SOCK_ZEROCOPY")?,
+        sock_cookie: bytes("sock", "__sk_common.skc_cookie")?,
         socket_sk: bytes("socket", "sk")?,
         socket_file: bytes("socket", "file")?,
         file_flags: bytes("file", "f_flags")?,
@@ -35,6 +38,8 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         tcp_rcv_wup: bytes("tcp_sock", "rcv_wup")?,
         tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
+        msghdr_flags: bytes("msghdr", "msg_flags")?,
+        recvmsg_parameters: btf.parameters("tcp_bpf_recvmsg")?,
         sk_msg_size: btf.size("sk_msg")?,
     })
 }
@@ -58,6 +63,9 @@ struct Btf<'a> {
 const MEMBER: usize = 12;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const ENUM: u32 = 6;
+const FUNC: u32 = 12;
+const FUNC_PROTO: u32 = 13;
 /// TYPEDEF, VOLATILE, CONST, RESTRICT: all refer to another type.
 const QUALIFIERS: std::ops::RangeInclusive<u32> = 8..=11;
 
@@ -79,9 +87,9 @@ impl<'a> Btf<'a> {
                 1 | 14 | 17 => 4, // INT, VAR, DECL_TAG
                 3 => 12,          // ARRAY
                 STRUCT | UNION => vlen * MEMBER,
-                15 | 19 => vlen * 12,      // DATASEC, ENUM64
-                6 | 13 => vlen * 8,        // ENUM, FUNC_PROTO
-                2 | 7..=12 | 16 | 18 => 0, // references, FWD, FUNC, FLOAT
+                15 | 19 => vlen * 12, // DATASEC, ENUM64
+                ENUM | FUNC_PROTO => vlen * 8,
+                2 | 7..=FUNC | 16 | 18 => 0, // references, FWD, FUNC, FLOAT
                 _ => bail!("BTF of an unknown kind {kind}"),
             };
             types.push(Type {
@@ -115,11 +123,28 @@ impl<'a> Btf<'a> {
     }
 
     fn structure(&self, name: &str) -> anyhow::Result<Type<'a>> {
-        self.types
-            .iter()
-            .find(|ty| ty.kind == STRUCT && self.is_named(ty.name, name))
-            .copied()
-            .with_context(|| format!("this kernel has no struct {name}"))
+        self.find(STRUCT, name).with_context(|| format!("this kernel has no struct {name}"))
+    }
+
+    /// Value of an enumeration's constant.
+    fn enumerator(&self, enumeration: &str, name: &str) -> anyhow::Result<u32> {
+        let constants = self.find(ENUM, enumeration).map_or(&[][..], |ty| ty.tail);
+        let mut constants =
+            constants.chunks_exact(8).map(|it| [0, 4].map(|at| word(it, at).unwrap_or(0)));
+        let constant = constants.find(|[label, _]| self.is_named(*label, name));
+        Ok(constant.with_context(|| format!("this kernel has no {name}"))?[1])
+    }
+
+    /// How many parameters a function has.
+    fn parameters(&self, function: &str) -> anyhow::Result<u32> {
+        let function_type = self.find(FUNC, function).and_then(|ty| self.by_id(ty.size_or_type));
+        let prototype =
+            function_type.with_context(|| format!("this kernel has no function {function}"))?;
+        Ok((prototype.tail.len() / 8) as u32)
+    }
+
+    fn find(&self, kind: u32, name: &str) -> Option<Type<'a>> {
+        self.types.iter().find(|ty| ty.kind == kind && self.is_named(ty.name, name)).copied()
     }
 
     /// Looks into nameless structs and unions as C does.
@@ -139,14 +164,18 @@ impl<'a> Btf<'a> {
     /// The struct or union behind typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Type<'a>> {
         loop {
-            // Ids start at 1; 0 is void.
-            let ty = *self.types.get((id as usize).checked_sub(1)?)?;
+            let ty = self.by_id(id)?;
             match ty.kind {
                 STRUCT | UNION => return Some(ty),
                 kind if QUALIFIERS.contains(&kind) => id = ty.size_or_type,
                 _ => return None,
             }
         }
+    }
+
+    /// Ids start at 1; 0 is void.
+    fn by_id(&self, id: u32) -> Option<Type<'a>> {
+        self.types.get((id as usize).checked_sub(1)?).copied()
     }
 
     fn is_named(&self, at: u32, name: &str) -> bool {

@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 use aya::{
     maps::{Array, HashMap, MapData, MapError},
-    programs::{CgroupAttachMode, ProgramError, SockOps, links::FdLink},
     sys::SyscallError,
 };
+use aya_obj::generated::bpf_attach_type::{self, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS};
 
 use crate::{bpf, cgroup::Cgroup, layout::*, load, refusal::Refusal};
 
@@ -122,23 +122,33 @@ impl Datapath {
         if self.is_attached(cgroup.id)? {
             return Ok(());
         }
-        let pin = self.link_pin(cgroup.id);
-        let program = self.pins.join(name::ESTABLISH);
-        let mut program = SockOps::from_pin(program).context("the sock_ops program")?;
-        // As a link, this is flags 0 and yet one of many: a link is always BPF_F_ALLOW_MULTI.
-        let link = match program.attach(cgroup, CgroupAttachMode::Single) {
-            Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
-                if io_error.kind() == ErrorKind::PermissionDenied =>
-            {
-                return Err(Refusal::ForeignProgram { cgroup: cgroup.path.clone() });
-            }
-            link => link.context("cannot attach the pod's cgroup")?,
-        };
-        let link = FdLink::try_from(program.take_link(link).context("link")?).context("link")?;
+        // Guarded before it is accelerated.
+        let guard = self.attach_program(cgroup, name::SETSOCKOPT, BPF_CGROUP_SETSOCKOPT)?;
+        self.pin(&guard, name::GUARDS, cgroup.id)?;
+        let link = self.attach_program(cgroup, name::ESTABLISH, BPF_CGROUP_SOCK_OPS)?;
         bpf::update(self.cgroup_pod.as_fd(), cgroup.id, cgroup.id)
             .context("cannot tell the program which pod it runs for")?;
-        link.pin(&pin).with_context(|| format!("cannot pin {}", pin.display()))?;
-        Ok(())
+        Ok(self.pin(&link, name::LINKS, cgroup.id)?)
+    }
+
+    fn attach_program(
+        &self,
+        cgroup: &Cgroup,
+        program: &str,
+        kind: bpf_attach_type,
+    ) -> Result<OwnedFd, Refusal> {
+        let pinned = bpf::open_pin(&self.pins.join(program)).with_context(|| program.to_owned())?;
+        match bpf::attach_cgroup(pinned.as_fd(), cgroup.as_fd(), kind) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Err(Refusal::ForeignProgram { cgroup: cgroup.path.clone() })
+            }
+            link => Ok(link.context("cannot attach the pod's cgroup")?),
+        }
+    }
+
+    fn pin(&self, link: &OwnedFd, folder: &str, pod: PodId) -> anyhow::Result<()> {
+        let pin = self.link_pin(folder, pod);
+        bpf::pin(link.as_fd(), &pin).with_context(|| format!("cannot pin {}", pin.display()))
     }
 
     /// Forgets an attachment, and the pod with its last one. An address that has a new owner
@@ -177,8 +187,10 @@ impl Datapath {
         let mut known: Vec<PodId> = self.pods.keys().collect::<Result<_, _>>()?;
         known.extend(self.attachments()?.iter().map(|(_, attached)| attached.pod));
         known.extend(self.pod_ips()?.iter().map(|(_, owner)| owner.pod));
-        let links = fs::read_dir(self.pins.join(name::LINKS))?.flatten();
-        known.extend(links.filter_map(|link| link.file_name().to_str()?.parse::<PodId>().ok()));
+        for folder in [name::LINKS, name::GUARDS] {
+            let links = fs::read_dir(self.pins.join(folder))?.flatten();
+            known.extend(links.filter_map(|link| link.file_name().to_str()?.parse::<PodId>().ok()));
+        }
         known.sort_unstable();
         known.dedup();
         for pod in known {
@@ -190,9 +202,11 @@ impl Datapath {
     }
 
     fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
-        match fs::remove_file(self.link_pin(pod)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => (),
+        for folder in [name::LINKS, name::GUARDS] {
+            match fs::remove_file(self.link_pin(folder, pod)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => (),
+            }
         }
         for (ip, owner) in self.pod_ips()? {
             if owner.pod == pod {
@@ -225,15 +239,15 @@ impl Datapath {
 
     /// Whether the pod's link is pinned and its cgroup still exists.
     fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
-        match bpf::open_pin(&self.link_pin(pod)) {
+        match bpf::open_pin(&self.link_pin(name::LINKS, pod)) {
             Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error).context("the pod's link"),
         }
     }
 
-    fn link_pin(&self, pod: PodId) -> PathBuf {
-        self.pins.join(name::LINKS).join(pod.to_string())
+    fn link_pin(&self, folder: &str, pod: PodId) -> PathBuf {
+        self.pins.join(folder).join(pod.to_string())
     }
 
     /// Counts a pod that stays without acceleration.

@@ -21,17 +21,31 @@ pub mod name {
     pub const ATTACHMENTS: &str = "attachments";
     /// Cgroup storage: tells the program which pod's cgroup it runs for.
     pub const CGROUP_POD: &str = "cgroup_pod";
+    /// Sockets that were used in a way that needs TCP.
+    pub const ODD: &str = "odd";
     /// One value: counters of the node.
     pub const NODE: &str = "node";
-    pub const MAPS: [&str; 8] =
-        [SOCKETS, PAIRS, FLOWS, PODS, POD_IPS, ATTACHMENTS, CGROUP_POD, NODE];
+    pub const MAPS: [&str; 9] =
+        [SOCKETS, PAIRS, FLOWS, ODD, PODS, POD_IPS, ATTACHMENTS, CGROUP_POD, NODE];
 
     /// sock_ops program: pairs connections and enters sockets.
     pub const ESTABLISH: &str = "shunt_establish";
     /// sk_msg program: decides per message.
     pub const MESSAGE: &str = "shunt_message";
-    /// Sub-folder with one pinned link per pod, named by cgroup id.
+    /// cgroup/setsockopt program: refuses what an accelerated socket cannot have.
+    pub const SETSOCKOPT: &str = "shunt_setsockopt";
+    /// fentry programs, and the kernel's functions that they watch. Not every kernel has them.
+    pub const WATCHERS: [(&str, &str); 3] = [
+        ("shunt_splice", "tcp_splice_read"),
+        ("shunt_recvmsg", "tcp_bpf_recvmsg"),
+        ("shunt_sendmsg", "tcp_bpf_sendmsg"),
+    ];
+    /// Sub-folder with one pinned link of the sock_ops program per pod, named by cgroup id.
     pub const LINKS: &str = "links";
+    /// Likewise of the setsockopt program.
+    pub const GUARDS: &str = "guards";
+    /// Sub-folder with the pinned links of [`WATCHERS`].
+    pub const WATCHES: &str = "watches";
 }
 
 /// The bound of [`Policy::excluded_ports`].
@@ -164,12 +178,28 @@ pub struct Flow {
     /// Not 0 once anything may have been handed to the peer. Read by the peer.
     pub fed: u64,
     /// The callback flags that shunt has set for the socket's trial, to be cleared after it.
-    pub trial: u64,
+    pub trial: u32,
+    /// Own `write_seq` when the connection was made.
+    pub first_seq: u32,
 }
 
 impl Flow {
     pub const TCP: u32 = 0;
     pub const SHUNT: u32 = 1;
+}
+
+/// Value of the odd map: what a socket was seen to be used for, 1 each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Odd {
+    /// splice(2) from it, which cannot see what was handed over.
+    pub splice: u32,
+    /// recv(2) with MSG_WAITALL in blocking mode.
+    pub waitall: u32,
+    /// send(2) with MSG_OOB.
+    pub oob: u32,
+    /// [`Odd::splice`] or [`Odd::waitall`] was counted in [`Turned`].
+    pub counted: u32,
 }
 
 /// What a pod's configuration says, read by the programs.
@@ -218,6 +248,10 @@ pub struct NotPaired {
     /// In blocking mode, or accepted by a listener that blocks, is MPTCP's, or listened before the
     /// pod was attached: see `ebpf/src/reader.rs`.
     pub blocking: u64,
+    /// SO_ZEROCOPY is set.
+    pub zerocopy: u64,
+    /// The pod has turned to other ways of reading before: see [`Turned`].
+    pub turned: u64,
     /// The sockhash is full.
     pub full: u64,
     /// The kernel refused for another reason (no memory, kTLS).
@@ -234,10 +268,25 @@ pub struct ToTcp {
     pub rcvlowat: u64,
     /// The peer's socket was put into blocking mode.
     pub blocking: u64,
+    /// The peer reads by splice(2), or with MSG_WAITALL.
+    pub turned: u64,
+    /// Urgent data was sent (MSG_OOB).
+    pub oob: u64,
     /// Bytes went by TCP without passing the program.
     pub bypassed: u64,
     /// The peer's socket has left the sockhash, or this one may not send any more.
     pub closing: u64,
+}
+
+/// Sockets of this pod that were read by recv(2), were handed bytes, and then were read otherwise:
+/// those bytes it may have missed. From then on the pod's new connections are plain TCP.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turned {
+    /// By splice(2).
+    pub splice: u64,
+    /// With MSG_WAITALL, in blocking mode.
+    pub waitall: u64,
 }
 
 /// Counters of one pod. They only grow.
@@ -254,6 +303,9 @@ pub struct Counters {
     /// Times a direction went over to the short way.
     pub to_shunt: u64,
     pub to_tcp: ToTcp,
+    pub turned: Turned,
+    /// Times that TCP_ULP or SO_ZEROCOPY was refused to a socket in the sockhash.
+    pub refused_options: u64,
 }
 
 /// Value of the pods map.
@@ -276,6 +328,8 @@ pub struct Pod {
 pub struct Node {
     pub accelerated: u64,
     pub not_accelerated: NotAccelerated,
+    /// The errno with which the kernel refused [`name::WATCHERS`]; 0 where they watch.
+    pub unwatched: u64,
 }
 
 /// Why pods stayed without acceleration.
@@ -303,6 +357,10 @@ pub struct Offsets {
     pub sock_uid: u32,
     pub sock_user_data: u32,
     pub sock_socket: u32,
+    pub sock_flags: u32,
+    /// The bit of SOCK_ZEROCOPY in there.
+    pub sock_zerocopy: u32,
+    pub sock_cookie: u32,
     pub socket_sk: u32,
     pub socket_file: u32,
     pub file_flags: u32,
@@ -317,6 +375,9 @@ pub struct Offsets {
     pub tcp_rcv_wup: u32,
     pub tcp_rcv_nxt: u32,
     pub psock_ingress_msg: u32,
+    pub msghdr_flags: u32,
+    /// How many parameters tcp_bpf_recvmsg has: until 5.18 `nonblock` came before `flags`.
+    pub recvmsg_parameters: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
 }
@@ -339,6 +400,9 @@ impl Offsets {
         sock_uid: 0,
         sock_user_data: 0,
         sock_socket: 0,
+        sock_flags: 0,
+        sock_zerocopy: 0,
+        sock_cookie: 0,
         socket_sk: 0,
         socket_file: 0,
         file_flags: 0,
@@ -350,6 +414,8 @@ impl Offsets {
         tcp_rcv_wup: 0,
         tcp_rcv_nxt: 0,
         psock_ingress_msg: 0,
+        msghdr_flags: 0,
+        recvmsg_parameters: 0,
         sk_msg_size: 0,
     };
 }

@@ -9,14 +9,18 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use aya::{
-    EbpfLoader,
-    maps::{Map, MapInfo},
-    programs::{SkMsg, SockOps},
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, Map, MapInfo},
+    programs::{CgroupSockopt, FEntry, SkMsg, SockOps, links::FdLink},
 };
 use aya_obj::Object;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::{bpf, btf, layout::name, refusal::Refusal};
+use crate::{
+    bpf, btf,
+    layout::{Node, name},
+    refusal::Refusal,
+};
 
 /// The programs as built by build.rs.
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shunt.o"));
@@ -48,11 +52,13 @@ fn prepare_folder(pins: &Path) -> Result<(), Refusal> {
     if !on_bpffs {
         return Err(Refusal::NoBpffs(pins.to_owned()));
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(pins.join(name::LINKS))
-        .with_context(|| format!("cannot make {}", pins.display()))?;
+    for folder in [name::LINKS, name::GUARDS, name::WATCHES] {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(pins.join(folder))
+            .with_context(|| format!("cannot make {}", pins.display()))?;
+    }
     Ok(())
 }
 
@@ -106,13 +112,46 @@ fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
     bpf::attach_sk_msg(message_fd.as_fd(), sockets.as_fd())
         .context("cannot attach the sk_msg program to the sockhash")?;
 
+    let setsockopt: &mut CgroupSockopt = program(&mut ebpf, name::SETSOCKOPT)?;
+    setsockopt.load().context("the kernel refuses the setsockopt program")?;
+    replace_pin(&pins.join(name::SETSOCKOPT), |pin| setsockopt.pin(pin).map_err(Into::into))?;
+
+    let unwatched = watch(&mut ebpf, pins).err().map_or(0, |refusal| {
+        log::info!("splice, MSG_WAITALL and MSG_OOB are not watched: {refusal:#}");
+        errno(&refusal)
+    });
+    let mut node: Array<_, Node> = map(pins, name::NODE)?.try_into().context(name::NODE)?;
+    let known = node.get(&0, 0).context(name::NODE)?;
+    node.set(0, Node { unwatched, ..known }, 0).context(name::NODE)?;
+
     let establish: &mut SockOps = program(&mut ebpf, name::ESTABLISH)?;
     establish.load().context("the kernel refuses the sock_ops program")?;
     replace_pin(&pins.join(name::ESTABLISH), |pin| establish.pin(pin).map_err(Into::into))?;
     Ok(())
 }
 
-fn program<'a, P>(ebpf: &'a mut aya::Ebpf, name: &str) -> anyhow::Result<&'a mut P>
+/// Attaches the watchers, all or none: kernels without trampolines refuse them.
+fn watch(ebpf: &mut Ebpf, pins: &Path) -> anyhow::Result<()> {
+    let btf = Btf::from_sys_fs()?;
+    let mut links = Vec::new();
+    for (name, function) in name::WATCHERS {
+        let watcher: &mut FEntry = program(ebpf, name)?;
+        watcher.load(function, &btf).context(function)?;
+        let link = watcher.attach().context(function)?;
+        links.push((name, FdLink::from(watcher.take_link(link)?)));
+    }
+    for (name, link) in links {
+        replace_pin(&pins.join(name::WATCHES).join(name), |pin| Ok(drop(link.pin(pin)?)))?;
+    }
+    Ok(())
+}
+
+fn errno(error: &anyhow::Error) -> u64 {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.find_map(io::Error::raw_os_error).unwrap_or(libc::ENOTSUP) as u64
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
 {

@@ -1,0 +1,125 @@
+//! What sockets in the sockhash are used for that needs TCP, as seen by fentry programs.
+//!
+//! The mark is set before the kernel's function does anything, so whoever sees what that did (bytes
+//! of TCP were read) sees the mark too. 5.10 has no socket storage for such programs: hence a map.
+
+use aya_ebpf::{bindings::BPF_ANY, programs::FEntryContext};
+use shim::layout::{Cookie, Flow, Odd};
+
+use crate::{
+    kernel,
+    maps::{self, ODD, add},
+    message::ByTcp,
+    socket,
+};
+
+const MSG_OOB: u32 = 0x1;
+const MSG_DONTWAIT: u32 = 0x40;
+const MSG_WAITALL: u32 = 0x100;
+
+/// Whether [`on_sendmsg`] runs before messages: where it does not, nothing is ever marked.
+static mut WATCHED: u32 = 0;
+/// Whether there is any mark: most nodes never have one.
+static mut SEEN: u32 = 0;
+
+macro_rules! is_set {
+    ($word:ident) => {
+        // SAFETY: one word, that only ever turns from 0 to 1.
+        unsafe { core::ptr::read_volatile(&raw const $word) != 0 }
+    };
+}
+
+macro_rules! set {
+    ($word:ident) => {
+        // SAFETY: as above. Read first, as every CPU reads it all the time.
+        if !is_set!($word) {
+            unsafe { core::ptr::write_volatile(&raw mut $word, 1) };
+        }
+    };
+}
+
+#[inline(always)]
+pub fn is_watched() -> bool {
+    is_set!(WATCHED)
+}
+
+/// Every TCP socket of the node comes by here.
+#[inline(always)]
+pub fn on_splice(ctx: &FEntryContext) {
+    let Some(sock) = kernel::read::<u64>(ctx.arg(0), kernel::offsets().socket_sk) else { return };
+    if socket::is_in_sockhash(sock) {
+        mark(sock, |odd| odd.splice = 1);
+    }
+}
+
+/// Without waiting, MSG_WAITALL means nothing.
+#[inline(always)]
+pub fn on_recvmsg(ctx: &FEntryContext) {
+    let fourth = ctx.arg::<u64>(3) as u32;
+    let (flags, waits) = if kernel::offsets().recvmsg_parameters == 6 {
+        (ctx.arg::<u64>(4) as u32, fourth == 0)
+    } else {
+        (fourth, fourth & MSG_DONTWAIT == 0)
+    };
+    if flags & MSG_WAITALL != 0 && waits {
+        mark(ctx.arg(0), |odd| odd.waitall = 1);
+    }
+}
+
+#[inline(always)]
+pub fn on_sendmsg(ctx: &FEntryContext) {
+    set!(WATCHED);
+    let flags = kernel::read::<u32>(ctx.arg(1), kernel::offsets().msghdr_flags).unwrap_or(0);
+    if flags & MSG_OOB != 0 {
+        mark(ctx.arg(0), |odd| odd.oob = 1);
+    }
+}
+
+#[inline(always)]
+fn mark(sock: u64, set: impl Fn(&mut Odd)) {
+    let Some(cookie) = kernel::read::<Cookie>(sock, kernel::offsets().sock_cookie) else { return };
+    if let Some(odd) = ODD.get_ptr_mut(cookie) {
+        // SAFETY: words, each of which only ever turns from 0 to 1.
+        return set(unsafe { &mut *odd });
+    }
+    let mut odd = Odd::default();
+    set(&mut odd);
+    let _ = ODD.insert(cookie, odd, BPF_ANY.into());
+    set!(SEEN);
+}
+
+#[inline(always)]
+fn of<'a>(socket: Cookie) -> Option<&'a mut Odd> {
+    if !is_set!(SEEN) {
+        return None;
+    }
+    // SAFETY: as in `mark`.
+    ODD.get_ptr_mut(socket).map(|odd| unsafe { &mut *odd })
+}
+
+/// Whether the two ends of a flow are used in no way that needs TCP. To be asked after
+/// [`crate::order::allows`].
+#[inline(always)]
+pub fn allows(flow: &Flow) -> Result<(), ByTcp> {
+    if of(flow.own.cookie).is_some_and(|own| own.oob != 0) {
+        return Err(ByTcp::UrgentData);
+    }
+    match of(flow.peer.cookie) {
+        Some(peer) if peer.splice | peer.waitall != 0 => Err(ByTcp::Turned),
+        _ => Ok(()),
+    }
+}
+
+/// Counts a socket that was handed bytes and then read in a way that may have missed them.
+#[inline(always)]
+pub fn count_turned(end: &shim::layout::End) {
+    let Some(odd) = of(end.cookie) else { return };
+    if odd.counted != 0 {
+        return;
+    }
+    odd.counted = 1;
+    if let Some(pod) = maps::pod(end.pod) {
+        add(&mut pod.counters.turned.splice, odd.splice.into());
+        add(&mut pod.counters.turned.waitall, odd.waitall.into());
+    }
+}

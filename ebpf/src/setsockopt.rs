@@ -1,0 +1,42 @@
+//! What a socket in the sockhash cannot have: kernel TLS, whose records would be handed over at the
+//! wrong layer, and completions of MSG_ZEROCOPY, which would never come. Callers fall back when
+//! they are refused, as on kernels without.
+
+use aya_ebpf::programs::SockoptContext;
+
+use crate::{
+    maps::{self, add},
+    socket,
+};
+
+// linux/tcp.h, asm-generic/socket.h
+const SOL_SOCKET: i32 = 1;
+const SO_ZEROCOPY: i32 = 60;
+const SOL_TCP: i32 = 6;
+const TCP_ULP: i32 = 31;
+/// The kernel shows a program only so much of an option, and fails with EFAULT if it does not then
+/// ask for the caller's own (Documentation/bpf/prog_cgroup_sockopt.rst).
+const SHOWN: i32 = 4096;
+
+#[inline(always)]
+pub fn allows(ctx: &SockoptContext) -> bool {
+    // SAFETY: the context is valid while the program runs.
+    unsafe {
+        let option = ctx.sockopt;
+        if (*option).optlen > SHOWN {
+            (*option).optlen = 0;
+        }
+        match ((*option).level, (*option).optname) {
+            (SOL_TCP, TCP_ULP) | (SOL_SOCKET, SO_ZEROCOPY) => (),
+            _ => return true,
+        }
+    }
+    let Some(flow) = socket::flow(ctx) else { return true };
+    if !socket::is_in_sockhash(flow.own.sock) {
+        return true;
+    }
+    if let Some(pod) = maps::pod(flow.own.pod) {
+        add(&mut pod.counters.refused_options, 1);
+    }
+    false
+}
