@@ -8,7 +8,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-kernels lint picture plugin setup root
+.PHONY: demo test test-kernels bench-sizes lint picture plugin setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -25,6 +25,11 @@ test-kernels: root setup
 	@scripts/setup kernels
 	@$(MAKE) --no-print-directory plugin
 	tests/kernels/run $(KERNEL)
+
+bench-sizes: root setup
+	@$(MAKE) --no-print-directory plugin
+	cargo build --release -p tests --bin bench_sizes
+	target/release/bench_sizes $(ARGS)
 
 lint: setup
 	cargo fmt --check

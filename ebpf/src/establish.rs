@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::{
         BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
     },
     programs::SockOpsContext,
 };
@@ -13,7 +13,7 @@ use shim::layout::*;
 use crate::{
     kernel, maps,
     maps::{PAIRS, POD_IPS, add},
-    odd, reader, socket,
+    odd, queue, reader, socket,
 };
 
 const AF_INET: u32 = 2;
@@ -38,6 +38,7 @@ pub fn run(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => passive(ctx),
         BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB => reader::judge(ctx),
+        BPF_SOCK_OPS_RTO_CB => timed_out(ctx),
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
         _ => (),
     }
@@ -194,6 +195,13 @@ fn closed(ctx: &SockOpsContext) {
         if !met {
             count_unanswered(flow.own.pod);
         }
+    }
+}
+
+#[inline(always)]
+fn timed_out(ctx: &SockOpsContext) {
+    if let Some(flow) = socket::flow(ctx) {
+        queue::notice_timeout(flow);
     }
 }
 

@@ -9,7 +9,7 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
+        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
         BPF_SOCK_OPS_STATE_CB_FLAG,
     },
     programs::SockOpsContext,
@@ -25,6 +25,8 @@ use crate::{
 };
 
 const O_NONBLOCK: u32 = 0o4000;
+/// Callbacks at the end of the connection, and when a retransmission timer fires.
+const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
 /// What calls [`judge`]: a packet that takes the receive path's long branch, and an ACK of data.
 const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG;
 
@@ -71,7 +73,7 @@ pub fn put_on_trial(ctx: &SockOpsContext) {
     if let Some(flow) = socket::flow(ctx) {
         flow.trial = ON_TRIAL & !flags;
     }
-    let _ = ctx.set_cb_flags((flags | BPF_SOCK_OPS_STATE_CB_FLAG | ON_TRIAL) as i32);
+    let _ = ctx.set_cb_flags((flags | FOR_LIFE | ON_TRIAL) as i32);
 }
 
 /// Something has come for a socket on trial. Once it was accepted, it is in for good or out.

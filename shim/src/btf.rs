@@ -27,6 +27,8 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_flags: bytes("sock", "__sk_common.skc_flags")?,
         sock_zerocopy: btf.enumerator("sock_flags", "SOCK_ZEROCOPY")?,
         sock_cookie: bytes("sock", "__sk_common.skc_cookie")?,
+        sock_prot: bytes("sock", "__sk_common.skc_prot")?,
+        proto_memory_pressure: bytes("proto", "memory_pressure")?,
         socket_sk: bytes("socket", "sk")?,
         socket_file: bytes("socket", "file")?,
         file_flags: bytes("file", "f_flags")?,

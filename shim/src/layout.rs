@@ -361,6 +361,8 @@ pub struct Offsets {
     /// The bit of SOCK_ZEROCOPY in there.
     pub sock_zerocopy: u32,
     pub sock_cookie: u32,
+    pub sock_prot: u32,
+    pub proto_memory_pressure: u32,
     pub socket_sk: u32,
     pub socket_file: u32,
     pub file_flags: u32,
@@ -403,6 +405,8 @@ impl Offsets {
         sock_flags: 0,
         sock_zerocopy: 0,
         sock_cookie: 0,
+        sock_prot: 0,
+        proto_memory_pressure: 0,
         socket_sk: 0,
         socket_file: 0,
         file_flags: 0,

@@ -23,12 +23,15 @@
 pub mod bpftool;
 pub mod cgroup;
 pub mod cni;
+pub mod cpu;
 pub mod istio;
 pub mod mptcp;
 pub mod node;
 pub mod pod;
+pub mod ratio;
 pub mod sandbox;
 pub mod sockopt;
+pub mod table;
 pub mod task;
 pub mod traffic;
 
