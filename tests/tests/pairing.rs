@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 use tests::{
-    mptcp,
+    mptcp, needs,
     node::Node,
     pod::{Pod, PodSpec},
     task::{Signal, Task},
@@ -40,8 +40,11 @@ pub fn tests() -> Vec<Trial> {
         trial("pairing::what_leaves_the_node_never_enters", what_leaves_the_node_never_enters),
         trial("pairing::excluded_ports_stay_tcp", excluded_ports_stay_tcp),
         trial("pairing::older_listeners_stay_tcp", older_listeners_stay_tcp),
-        trial("pairing::mptcp_listeners_stay_tcp", mptcp_listeners_stay_tcp)
-            .with_ignored_flag(mptcp::socket().is_err()),
+        needs(
+            trial("pairing::mptcp_listeners_stay_tcp", mptcp_listeners_stay_tcp),
+            mptcp::socket().is_ok(),
+            "no MPTCP",
+        ),
     ]
 }
 
