@@ -98,20 +98,10 @@ impl Stream {
         self.socket.shutdown(how)
     }
 
-    fn wait(&self, events: PollFlags) -> io::Result<()> {
+    /// # Errors
+    /// None of these happens within [`Stream::patience`].
+    pub fn wait(&self, events: PollFlags) -> io::Result<()> {
         wait(self.socket.as_fd(), events, self.patience)
-    }
-
-    /// # Errors
-    /// Nothing can be read within [`Stream::patience`].
-    pub fn await_readable(&self) -> io::Result<()> {
-        self.wait(PollFlags::POLLIN)
-    }
-
-    /// # Errors
-    /// Nothing can be written within [`Stream::patience`].
-    pub fn await_writable(&self) -> io::Result<()> {
-        self.wait(PollFlags::POLLOUT)
     }
 
     fn patiently<T>(&self, events: PollFlags, act: impl Fn() -> io::Result<T>) -> io::Result<T> {

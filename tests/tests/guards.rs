@@ -5,6 +5,7 @@ use libtest_mimic::Trial;
 use nix::{
     errno::Errno,
     fcntl::{SpliceFFlags, splice},
+    poll::PollFlags,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket},
     unistd::pipe,
 };
@@ -245,7 +246,7 @@ fn pump(from: &Stream, to: &Stream) -> Result<()> {
             Ok(0) => return Ok(to.shutdown(Shutdown::Write)?),
             Ok(n) => n,
             Err(Errno::EAGAIN) => {
-                from.await_readable()?;
+                from.wait(PollFlags::POLLIN)?;
                 continue;
             }
             Err(errno) => return Err(errno.into()),
@@ -254,7 +255,7 @@ fn pump(from: &Stream, to: &Stream) -> Result<()> {
         while left > 0 {
             match splice(&out, None, &to.socket, None, left, flags) {
                 Ok(n) => left -= n,
-                Err(Errno::EAGAIN) => to.await_writable()?,
+                Err(Errno::EAGAIN) => to.wait(PollFlags::POLLOUT)?,
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -319,7 +320,7 @@ fn turns_to_splice() -> Result<()> {
         // Nothing has come yet: this is how shunt learns.
         ensure!(splice(&stream.socket, None, &into, None, 4, flags) == Err(Errno::EAGAIN));
         stream.write_all(b"go")?;
-        stream.await_readable()?;
+        stream.wait(PollFlags::POLLIN)?;
         let n = splice(&stream.socket, None, &into, None, 4, flags)?;
         let mut text = [0; 4];
         nix::unistd::read(out.as_fd(), &mut text)?;
@@ -347,10 +348,10 @@ fn urgent_data() -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
         warm(&mut stream, false)?;
-        let mut text = [0; 8];
-        stream.read_exact(&mut text)?;
-        let mut urgent = [0];
+        stream.wait(PollFlags::POLLPRI)?;
+        let (mut urgent, mut text) = ([0], [0; 8]);
         recv(stream.socket.as_raw_fd(), &mut urgent, MsgFlags::MSG_OOB)?;
+        stream.read_exact(&mut text)?;
         Ok((text, urgent))
     };
     let drive = |mut stream: Stream| {
