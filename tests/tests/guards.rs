@@ -348,10 +348,12 @@ fn urgent_data() -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
         warm(&mut stream, false)?;
-        stream.wait(PollFlags::POLLPRI)?;
         let (mut urgent, mut text) = ([0], [0; 8]);
+        // What was handed over before is read first: the kernel would give it as the urgent byte.
+        stream.read_exact(&mut text[..4])?;
+        stream.wait(PollFlags::POLLPRI)?;
         recv(stream.socket.as_raw_fd(), &mut urgent, MsgFlags::MSG_OOB)?;
-        stream.read_exact(&mut text)?;
+        stream.read_exact(&mut text[4..])?;
         Ok((text, urgent))
     };
     let drive = |mut stream: Stream| {
