@@ -1,6 +1,7 @@
 //! When a connection is made: find its other end, and enter the socket if the peer is here.
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::{
         BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB,
@@ -95,7 +96,7 @@ fn passive(ctx: &SockOpsContext) {
     let pair = Pair { active: field!(ctx, rcv_nxt), passive: field!(ctx, snd_nxt) };
     let port = field!(ctx, local_port) as u16;
     // SAFETY: copied at once.
-    let Some(peer) = (unsafe { PAIRS.get(pair) }).map(|ends| ends.active) else {
+    let Some(Ends { active: peer, passive: taken }) = (unsafe { PAIRS.get(pair) }).copied() else {
         return add(&mut pod.counters.not_paired.no_peer, 1);
     };
     if peer.cookie == 0 {
@@ -104,6 +105,9 @@ fn passive(ctx: &SockOpsContext) {
             pod.policy.captured = Policy::LEARNED;
         }
         return add(&mut pod.counters.not_paired.no_peer, 1);
+    }
+    if taken.cookie != 0 || !is_sender(ctx, peer.sock) {
+        return add(&mut pod.counters.not_paired.unproven, 1);
     }
     if excluded(&pod.policy, port) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
@@ -132,6 +136,18 @@ fn passive(ctx: &SockOpsContext) {
     let _ = PAIRS.insert(pair, ends, BPF_ANY.into());
 }
 
+/// Whether this socket sent the packet that the callback is for. Sequence numbers are no proof, as
+/// a pod can forge its own (TCP_REPAIR) and guess another's. But the kernel draws 32 random bits for
+/// every socket and marks its packets with them (`skb_set_hash_from_sk`), through veth, bridge and
+/// NAT; no option sets them, and no other network namespace sees them.
+#[inline(always)]
+fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
+    let at = kernel::offsets();
+    let packet = kernel::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
+    let hash = packet.and_then(|packet| kernel::read::<u32>(packet, at.skb_hash));
+    hash.is_some() && hash == kernel::read::<u32>(sock, at.sock_txhash)
+}
+
 /// Enters the socket, or counts why not and forgets its flow.
 #[inline(always)]
 fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
@@ -155,10 +171,13 @@ fn closed(ctx: &SockOpsContext) {
     if flow.peer.cookie != 0 {
         return;
     }
-    // SAFETY: copied at once.
-    let met = (unsafe { PAIRS.get(flow.pair) }).is_some_and(|ends| ends.passive.cookie != 0);
-    let _ = PAIRS.remove(flow.pair);
-    if !met && let Some(pod) = maps::pod(flow.own.pod) {
+    let ends = maps::ends(flow);
+    if ends.is_some() {
+        let _ = PAIRS.remove(flow.pair);
+    }
+    if !ends.is_some_and(|ends| ends.passive.cookie != 0)
+        && let Some(pod) = maps::pod(flow.own.pod)
+    {
         add(&mut pod.counters.not_paired.unanswered, 1);
     }
 }

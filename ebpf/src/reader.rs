@@ -76,7 +76,9 @@ pub fn judge(ctx: &SockOpsContext) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.trial as u32);
     if !is_nonblocking(file) && !was_fed(flow) {
         count_blocking(flow.own.pod);
-        let _ = PAIRS.remove(flow.pair);
+        if maps::ends(flow).is_some() {
+            let _ = PAIRS.remove(flow.pair);
+        }
         socket::leave(flow.own.cookie);
         socket::forget_flow(ctx);
     }
@@ -89,8 +91,7 @@ pub fn judge(ctx: &SockOpsContext) {
 fn was_fed(flow: &Flow) -> bool {
     let mut peer = flow.peer;
     if peer.cookie == 0 {
-        // SAFETY: copied at once.
-        peer = unsafe { PAIRS.get(flow.pair) }.map_or(peer, |ends| ends.passive);
+        peer = maps::ends(flow).map_or(peer, |ends| ends.passive);
     }
     let fed = core::mem::offset_of!(Flow, fed) as u32;
     peer.cookie != 0 && kernel::read::<u64>(peer.flow, fed) != Some(0)

@@ -22,6 +22,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_sndbuf: bytes("sock", "sk_sndbuf")?,
         sock_rcvbuf: bytes("sock", "sk_rcvbuf")?,
         sock_uid: bytes("sock", "sk_uid")?,
+        sock_txhash: bytes("sock", "sk_txhash")?,
         sock_user_data: bytes("sock", "sk_user_data")?,
         sock_socket: bytes("sock", "sk_socket")?,
         socket_sk: bytes("socket", "sk")?,
@@ -35,6 +36,8 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         tcp_rcv_wup: bytes("tcp_sock", "rcv_wup")?,
         tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
+        skb_hash: bytes("sk_buff", "hash")?,
+        sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
     })
 }

@@ -212,6 +212,9 @@ pub struct NotPaired {
     pub remote: u64,
     /// Accepted from a client that is not an accelerated pod's.
     pub no_peer: u64,
+    /// Another socket waited under its numbers than the one that it was accepted from: chance, a
+    /// forger, or something on the way clears the packets' hash.
+    pub unproven: u64,
     /// Entered, but no accelerated end ever accepted it.
     pub unanswered: u64,
     pub excluded_port: u64,
@@ -301,6 +304,8 @@ pub struct Offsets {
     pub sock_sndbuf: u32,
     pub sock_rcvbuf: u32,
     pub sock_uid: u32,
+    /// What the kernel marks the socket's packets with (`skb_hash`).
+    pub sock_txhash: u32,
     pub sock_user_data: u32,
     pub sock_socket: u32,
     pub socket_sk: u32,
@@ -317,6 +322,9 @@ pub struct Offsets {
     pub tcp_rcv_wup: u32,
     pub tcp_rcv_nxt: u32,
     pub psock_ingress_msg: u32,
+    pub skb_hash: u32,
+    /// The packet in the context of a sock_ops program, as the kernel has it.
+    pub sock_ops_skb: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
 }
@@ -337,6 +345,7 @@ impl Offsets {
         sock_sndbuf: 0,
         sock_rcvbuf: 0,
         sock_uid: 0,
+        sock_txhash: 0,
         sock_user_data: 0,
         sock_socket: 0,
         socket_sk: 0,
@@ -350,6 +359,8 @@ impl Offsets {
         tcp_rcv_wup: 0,
         tcp_rcv_nxt: 0,
         psock_ingress_msg: 0,
+        skb_hash: 0,
+        sock_ops_skb: 0,
         sk_msg_size: 0,
     };
 }

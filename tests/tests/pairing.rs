@@ -51,11 +51,11 @@ const SIZE: usize = 1000;
 const ASK: Pattern = Pattern { seed: 1 };
 const ANSWER: Pattern = Pattern { seed: 2 };
 
-fn ask(mut stream: Stream) -> Result<()> {
+pub fn ask(mut stream: Stream) -> Result<()> {
     exchange(&mut stream, ASK, ANSWER, true)
 }
 
-fn answer(mut stream: Stream) -> Result<()> {
+pub fn answer(mut stream: Stream) -> Result<()> {
     exchange(&mut stream, ANSWER, ASK, false)
 }
 
@@ -75,7 +75,7 @@ fn exchange(stream: &mut Stream, mine: Pattern, other: Pattern, first: bool) -> 
 }
 
 /// A server for one connection, when it listens; whom it has answered.
-fn answering(pod: &Pod, at: IpAddr) -> Result<Task<IpAddr>> {
+pub fn answering(pod: &Pod, at: IpAddr) -> Result<Task<IpAddr>> {
     let listening = Signal::new()?;
     let server = pod.spawn(|| {
         let listener = listen((at, PORT), NonBlocking)?;
@@ -267,7 +267,7 @@ fn service_address_stays_tcp() -> Result<()> {
     Ok(())
 }
 
-fn command(program: &str, args: &str) -> Result<()> {
+pub fn command(program: &str, args: &str) -> Result<()> {
     let out = Command::new(program).args(args.split(' ')).output()?;
     ensure!(
         out.status.success(),
