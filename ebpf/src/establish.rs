@@ -5,7 +5,7 @@ use aya_ebpf::{
     bindings::{
         BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
     },
     programs::SockOpsContext,
 };
@@ -38,6 +38,7 @@ pub fn run(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => active(ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => passive(ctx),
         BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB if reader::counts_unread() => socket::mark_unfit(ctx),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB => reader::judge(ctx),
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
         _ => (),
@@ -72,6 +73,10 @@ fn active(ctx: &SockOpsContext) {
     if !by_address && is_the_sidecars(flow.own.sock, &pod.policy) {
         socket::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.remote, 1);
+    }
+    if socket::is_unfit(ctx) {
+        socket::forget_flow(ctx);
+        return add(&mut pod.counters.not_paired.counts_unread, 1);
     }
     if !reader::is_nonblocking_socket(flow.own.sock) {
         socket::forget_flow(ctx);
@@ -111,6 +116,9 @@ fn passive(ctx: &SockOpsContext) {
     }
     if excluded(&pod.policy, port) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
+    }
+    if socket::is_unfit(ctx) {
+        return add(&mut pod.counters.not_paired.counts_unread, 1);
     }
     if !reader::comes_from_a_fit_listener(ctx) {
         return reader::count_blocking(id);

@@ -12,6 +12,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
         BPF_SOCK_OPS_STATE_CB_FLAG,
     },
+    helpers::generated::bpf_get_current_task,
     programs::SockOpsContext,
 };
 use shim::layout::{Flow, PodId};
@@ -47,6 +48,21 @@ pub fn is_nonblocking(file: u64) -> bool {
 #[inline(always)]
 pub fn is_nonblocking_socket(sock: u64) -> bool {
     file(sock).is_some_and(is_nonblocking)
+}
+
+/// Whether the running program is nginx. Where a read has filled its buffer, it asks FIONREAD for what
+/// is left, and at 0 it waits for the next event of its edge-triggered epoll (`ngx_unix_recv`). But
+/// of a socket in the sockhash FIONREAD counts either what TCP has brought or what was handed over
+/// (`tcp_ioctl`, `tcp_bpf_ioctl`), and no event comes for the other. Known by its name, before it can
+/// have asked.
+#[inline(always)]
+pub fn counts_unread() -> bool {
+    // SAFETY: an address as a number.
+    let task = unsafe { bpf_get_current_task() };
+    let comm = kernel::read::<[u8; 8]>(task, kernel::offsets().task_comm).map(u64::from_ne_bytes);
+    comm.is_some_and(|comm| {
+        [*b"nginx\0\0\0", *b"openrest", *b"angie\0\0\0"].map(u64::from_ne_bytes).contains(&comm)
+    })
 }
 
 /// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in

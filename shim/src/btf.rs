@@ -37,6 +37,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
         skb_hash: bytes("sk_buff", "hash")?,
+        task_comm: bytes("task_struct", "comm")?,
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
     })

@@ -221,6 +221,8 @@ pub struct NotPaired {
     /// In blocking mode, or accepted by a listener that blocks, is MPTCP's, or listened before the
     /// pod was attached: see `ebpf/src/reader.rs`.
     pub blocking: u64,
+    /// nginx's, which would not read all: see `ebpf/src/reader.rs`.
+    pub counts_unread: u64,
     /// The sockhash is full.
     pub full: u64,
     /// The kernel refused for another reason (no memory, kTLS).
@@ -323,6 +325,7 @@ pub struct Offsets {
     pub tcp_rcv_nxt: u32,
     pub psock_ingress_msg: u32,
     pub skb_hash: u32,
+    pub task_comm: u32,
     /// The packet in the context of a sock_ops program, as the kernel has it.
     pub sock_ops_skb: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
@@ -360,6 +363,7 @@ impl Offsets {
         tcp_rcv_nxt: 0,
         psock_ingress_msg: 0,
         skb_hash: 0,
+        task_comm: 0,
         sock_ops_skb: 0,
         sk_msg_size: 0,
     };
