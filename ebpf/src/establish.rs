@@ -172,13 +172,19 @@ fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
     false
 }
 
-/// Takes away what an active end left for a peer that never came.
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
-    if flow.peer.cookie != 0 {
-        return;
+    if flow.peer.cookie == 0 {
+        give_up(flow);
     }
+    // The socket may connect again.
+    socket::forget_flow(ctx);
+}
+
+/// Takes away what an active end left for a peer that never came.
+#[inline(always)]
+fn give_up(flow: &Flow) {
     let ends = maps::ends(flow);
     if ends.is_some() {
         let _ = PAIRS.remove(flow.pair);

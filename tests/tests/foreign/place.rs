@@ -153,7 +153,10 @@ pub fn check(expect: Expect, counters: Counters) -> Result<()> {
         Expect::Shunted(least) => shunted.bytes >= least,
         // The client's end or the server's, whichever is in this pod.
         Expect::Blocks => shunted.bytes == 0 && not_paired.blocking + not_paired.no_peer > 0,
-        Expect::CountsUnread => shunted.bytes == 0 && not_paired.counts_unread > 0,
+        // As server; and as client, where it leaves nothing for its peer.
+        Expect::CountsUnread => {
+            shunted.bytes == 0 && not_paired.counts_unread > 0 && not_paired.no_peer > 0
+        }
     };
     ensure!(met, "{expect:?}, but {counters:?}");
     Ok(())

@@ -41,11 +41,12 @@ fn redis(place: &Place) -> Result<String> {
     )
 }
 
-/// `ab` for small answers; large ones whole, slowly read and uploaded, by sendfile and by write.
+/// `ab` for small answers; large ones whole, slowly read and uploaded, by sendfile and by write;
+/// and one through itself as proxy.
 fn nginx(place: &Place) -> Result<String> {
     fs::write(place.dir.join("nginx.conf"), include_str!("nginx.conf"))?;
     place.run("head -c 20000000 /dev/zero | openssl enc -aes-128-ctr -pass pass:x -nosalt >large 2>/dev/null; head -c 1000 large >small")?;
-    let _server = place.serve(8082, "nginx -p $PWD/ -e stderr -c nginx.conf")?;
+    let _server = place.serve(8083, "nginx -p $PWD/ -e stderr -c nginx.conf")?;
     place.run(
         r#"
         for port in 8081 8082; do
@@ -65,6 +66,7 @@ fn nginx(place: &Place) -> Result<String> {
             sha256sum <uploaded
             rm 1 2 3 uploaded
         done
+        curl -sS -m 60 http://$IP:8083/large | sha256sum
         "#,
     )
 }
