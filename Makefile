@@ -3,12 +3,13 @@ SHELL := /bin/bash
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # The plugin as it goes to nodes: static, as they have any libc.
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
+export FOREIGN = $(CURDIR)/target/foreign
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-kernels bench-sizes lint picture plugin setup root
+.PHONY: demo test test-foreign test-kernels bench-sizes lint picture plugin setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -17,9 +18,16 @@ demo: root setup
 	target/release/demo $(ARGS)
 
 test: root setup
+	@scripts/setup foreign
 	@$(MAKE) --no-print-directory plugin
 	cargo test -p shim -p plugin --lib --bins
 	cargo test -p tests --test main -- $(ARGS)
+	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
+
+test-foreign: root setup
+	@scripts/setup foreign
+	@$(MAKE) --no-print-directory plugin
+	cargo test -p tests --test foreign -- $(ARGS)
 
 test-kernels: root setup
 	@scripts/setup kernels

@@ -82,6 +82,16 @@ pub fn pod<'a>(id: PodId) -> Option<&'a mut Pod> {
     PODS.get_ptr_mut(id).map(|pod| unsafe { &mut *pod })
 }
 
+/// What `pairs` has of the flow's own connection. Under its numbers could also be another's, as a
+/// pod can forge them.
+#[inline(always)]
+pub fn ends(flow: &Flow) -> Option<Ends> {
+    // SAFETY: copied at once.
+    let ends = *unsafe { PAIRS.get(flow.pair) }?;
+    let own = flow.own.cookie;
+    (ends.active.cookie == own || ends.passive.cookie == own).then_some(ends)
+}
+
 /// Adds to a counter that several CPUs share. In assembly, as core has no fetch_add for this
 /// target; this form, without a result, is the one that 5.10 knows.
 #[inline(always)]

@@ -22,6 +22,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_sndbuf: bytes("sock", "sk_sndbuf")?,
         sock_rcvbuf: bytes("sock", "sk_rcvbuf")?,
         sock_uid: bytes("sock", "sk_uid")?,
+        sock_txhash: bytes("sock", "sk_txhash")?,
         sock_user_data: bytes("sock", "sk_user_data")?,
         sock_socket: bytes("sock", "sk_socket")?,
         sock_flags: bytes("sock", "__sk_common.skc_flags")?,
@@ -42,6 +43,9 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
         msghdr_flags: bytes("msghdr", "msg_flags")?,
         recvmsg_parameters: btf.parameters("tcp_bpf_recvmsg")?,
+        skb_hash: bytes("sk_buff", "hash")?,
+        task_comm: bytes("task_struct", "comm")?,
+        sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
     })
 }

@@ -1,5 +1,6 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
+mod forging;
 mod guards;
 mod order;
 mod pairing;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         pod::tests(),
         verbs::tests(),
         pairing::tests(),
+        forging::tests(),
         order::tests(),
         pressure::tests(),
         guards::tests(),
