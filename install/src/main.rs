@@ -1,8 +1,16 @@
 //! `shuntctl`: puts shunt on a node, keeps it there, shows what it does, and takes it off.
 
+mod binary;
+mod change;
+mod claim;
+mod conflist;
+mod entry;
 mod install;
+mod metrics;
+mod net_d;
 mod output;
 mod paths;
+mod rewrites;
 mod uninstall;
 mod watch;
 
