@@ -1,5 +1,6 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
+mod install;
 mod order;
 mod pairing;
 mod pod;
@@ -22,9 +23,16 @@ fn main() -> ExitCode {
         eprintln!("{e:#}");
         return ExitCode::FAILURE;
     }
-    let tests = [pod::tests(), verbs::tests(), pairing::tests(), order::tests(), pressure::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let tests = [
+        pod::tests(),
+        verbs::tests(),
+        pairing::tests(),
+        order::tests(),
+        pressure::tests(),
+        install::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     run(&args, tests).exit_code()
 }
