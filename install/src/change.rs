@@ -158,3 +158,49 @@ impl Replaced {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(path: &Path, before: &str, after: &str) -> Change {
+        let [before, after] = [before, after].map(|text| Some(text.to_owned()));
+        Change { path: path.into(), before, after, like: path.into() }
+    }
+
+    #[test]
+    fn what_a_copy_writes_after_it_was_replaced_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("10-primary.conflist");
+        fs::write(&path, "old").unwrap();
+        let mut copy = OpenOptions::new().write(true).open(&path).unwrap();
+        let replaced = change(&path, "old", "ours").make().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "ours");
+        assert!(!replaced.was_written().unwrap());
+        copy.write_all(b"newer").unwrap();
+        assert!(replaced.was_written().unwrap());
+        assert_eq!(replaced.read().unwrap(), b"newer");
+    }
+
+    #[test]
+    fn what_was_written_since_it_was_read_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("10-primary.conflist");
+        fs::write(&path, "newer").unwrap();
+        assert!(change(&path, "old", "ours").make().is_err());
+        assert!(Change { before: None, ..change(&path, "", "ours") }.make().is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "newer");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half written is left");
+    }
+
+    #[test]
+    fn a_link_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| dir.path().join(name));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        change(&link, "old", "ours").make().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "ours");
+    }
+}

@@ -130,12 +130,17 @@ pub fn install(dir: &Path, entry: &Value, keep: bool, spoken: &[String]) -> Resu
 }
 
 fn with_entry(list: &str, entry: &Value, keep: bool, spoken: &[String]) -> Result<String> {
-    let version = Conf::parse(list)?.newest_version();
-    ensure!(spoken.contains(&version), "its cniVersion is {version:?}, which shunt does not speak");
+    speaks(&Conf::parse(list)?, spoken)?;
     match conflist::entries(list)?.pop().filter(|_| keep) {
         Some(kept) => conflist::with_entry(list, &kept),
         None => conflist::with_entry(list, entry),
     }
+}
+
+fn speaks(list: &Conf, spoken: &[String]) -> Result<()> {
+    let version = list.newest_version();
+    ensure!(spoken.contains(&version), "its cniVersion is {version:?}, which shunt does not speak");
+    Ok(())
 }
 
 /// In the list itself, or behind the plugins in its folder, where there are such.
@@ -158,11 +163,7 @@ fn in_list(
         let file = own.and_then(|own| change(own, before, None, own));
         return Ok(list.into_iter().chain(file).collect());
     }
-    let version = conf.newest_version();
-    let speaks = spoken.contains(&version);
-    if !speaks {
-        return Err(unusable(anyhow!("its cniVersion is {version:?}, which shunt does not speak")));
-    }
+    speaks(&conf, spoken).map_err(unusable)?;
     let after = match &before {
         Some(before) if keep => before.clone(),
         _ => conflist::file_of(entry),
@@ -233,13 +234,14 @@ pub fn uninstall(dir: &Path) -> Result<Removal, Unready> {
         let without = |list: &str| conflist::without_entry(list);
         let after = conflist::in_delegate(&text, without).and_then(|text| without(&text));
         let after = Some(after.map_err(unusable)?).filter(|_| !is_derived(&path));
-        let conf = Conf::parse(&text).map_err(unusable)?;
-        for file in drop_ins(dir, &conf)?.into_iter().filter(|file| file.ends_with(DROP_IN)) {
-            let before = read(&file)?;
-            removal.entries.extend(serde_json::from_str::<Value>(&before));
-            removal.changes.extend(change(&file, Some(before), None, &file));
-        }
-        removal.changes.extend(change(&path, Some(text.clone()), after, &path));
+        removal.changes.extend(change(&path, Some(text), after, &path));
+    }
+    // Also of lists that are gone.
+    let folders = fs::read_dir(dir).into_iter().flatten().flatten();
+    for file in folders.map(|folder| folder.path().join(DROP_IN)).filter(|file| file.exists()) {
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        removal.entries.extend(serde_json::from_str::<Value>(&before));
+        removal.changes.extend(change(&file, Some(before), None, &file));
     }
     Ok(removal)
 }

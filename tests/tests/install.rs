@@ -36,6 +36,9 @@ pub fn tests() -> Vec<Trial> {
     [here, watch::tests()].into_iter().flatten().collect()
 }
 
+/// Mode, owner, group and content by path.
+type Traces = BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>)>;
+
 /// Where a primary keeps its list.
 const LIST: &str = "10-primary.conflist";
 
@@ -120,8 +123,8 @@ impl Host {
     }
 
     /// Everything that installing may leave behind, as it is now.
-    fn traces(&self) -> Result<BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>)>> {
-        let mut found = BTreeMap::new();
+    fn traces(&self) -> Result<Traces> {
+        let mut found = Traces::new();
         let mut folders = vec![self.net_dir.clone(), self.bin_dir.clone(), "/sys/fs/bpf".into()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder)? {
@@ -148,10 +151,7 @@ impl Host {
 }
 
 /// Notes a file with mode, owner and content; gives a folder to be looked into.
-fn note(
-    found: &mut BTreeMap<PathBuf, (u32, u32, u32, Vec<u8>)>,
-    path: PathBuf,
-) -> Result<Option<PathBuf>> {
+fn note(found: &mut Traces, path: PathBuf) -> Result<Option<PathBuf>> {
     // Of the chain and of pods that are there.
     if path.ends_with("ipam") || path.to_string_lossy().contains("netns") {
         return Ok(None);

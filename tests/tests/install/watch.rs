@@ -125,8 +125,11 @@ fn keeps_the_entry() -> Result<()> {
     let (worst, pods) = thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let rewritten = (1..=rounds).map(|generation| {
-                rewrite(&host, generation)?;
-                let back = entry_is_back(&host, generation)?;
+                // Twice, the second time while the entry is being put back.
+                rewrite(&host, generation * 2)?;
+                sleep(Duration::from_micros(fastrand::u64(..4000)));
+                rewrite(&host, generation * 2 + 1)?;
+                let back = entry_is_back(&host, generation * 2 + 1)?;
                 sleep(Duration::from_millis(250));
                 Ok(back)
             });
