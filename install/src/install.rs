@@ -144,7 +144,7 @@ impl fmt::Display for Report {
         let placed = if self.binary_placed { "placed" } else { "is there already" };
         if let Some(primary) = &self.primary {
             writeln!(f, "{} {placed}", self.binary.display())?;
-            writeln!(f, "{} is what the runtime uses", primary.display())?;
+            writeln!(f, "{} is the primary's configuration", primary.display())?;
         }
         for path in &self.changed {
             writeln!(f, "{} changed", path.display())?;

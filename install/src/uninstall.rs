@@ -54,24 +54,20 @@ impl Uninstall {
         if !report.changed.is_empty() {
             sleep(self.settle);
         }
+        // Now, as another call would not know them any more.
+        logs.iter().try_for_each(|log| remove(&mut report, log, fs::remove_file))?;
         if let Some(left) = self.drain()? {
             report.waits_for = Some(left);
             output.print(&report);
             return Ok(Exit::TimedOut);
         }
-        let mut removed = |path: &Path, done: io::Result<()>| match done {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            done => done.with_context(|| path.display().to_string()).map(|()| {
-                report.removed.push(path.to_owned());
-            }),
-        };
-        let mut files = logs;
-        files.extend((!self.keep_binary).then(|| self.cni.bin_dir.join(SHUNT)));
-        files.iter().try_for_each(|file| removed(file, fs::remove_file(file)))?;
+        if !self.keep_binary {
+            remove(&mut report, &self.cni.bin_dir.join(SHUNT), fs::remove_file)?;
+        }
         remove_unfinished(&self.cni.bin_dir)?;
         let lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        removed(&self.datapath.pin_path, fs::remove_dir_all(&self.datapath.pin_path))?;
-        removed(&self.datapath.lock_file, fs::remove_file(&self.datapath.lock_file))?;
+        remove(&mut report, &self.datapath.pin_path, fs::remove_dir_all)?;
+        remove(&mut report, &self.datapath.lock_file, fs::remove_file)?;
         drop(lock);
         output.print(&report);
         Ok(Exit::Done)
@@ -119,6 +115,18 @@ impl Uninstall {
             }
         }
     }
+}
+
+/// That it is gone already is no error.
+fn remove(report: &mut Report, path: &Path, how: fn(&Path) -> io::Result<()>) -> Result<()> {
+    match how(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        done => {
+            done.with_context(|| path.display().to_string())?;
+            report.removed.push(path.to_owned());
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Report {
