@@ -44,6 +44,7 @@ pub struct Uninstall {
 struct Report {
     changed: Vec<PathBuf>,
     removed: Vec<PathBuf>,
+    kept: Option<PathBuf>,
     waits_for: Option<String>,
 }
 
@@ -55,19 +56,22 @@ impl Uninstall {
             sleep(self.settle);
         }
         // Now, as another call would not know them any more.
-        logs.iter().try_for_each(|log| remove(&mut report, log, fs::remove_file))?;
+        logs.iter().try_for_each(|log| report.removed(log, fs::remove_file(log)))?;
         if let Some(left) = self.drain()? {
             report.waits_for = Some(left);
             output.print(&report);
             return Ok(Exit::TimedOut);
         }
-        if !self.keep_binary {
-            remove(&mut report, &self.cni.bin_dir.join(SHUNT), fs::remove_file)?;
+        let binary = self.cni.bin_dir.join(SHUNT);
+        match self.keep_binary {
+            true => report.kept = Some(binary),
+            false => report.removed(&binary, fs::remove_file(&binary))?,
         }
         remove_unfinished(&self.cni.bin_dir)?;
         let lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        remove(&mut report, &self.datapath.pin_path, fs::remove_dir_all)?;
-        remove(&mut report, &self.datapath.lock_file, fs::remove_file)?;
+        let Datapath { pin_path, lock_file } = &self.datapath;
+        report.removed(pin_path, fs::remove_dir_all(pin_path))?;
+        report.removed(lock_file, fs::remove_file(lock_file))?;
         drop(lock);
         output.print(&report);
         Ok(Exit::Done)
@@ -88,7 +92,8 @@ impl Uninstall {
         }
         claim.give_up()?;
         let logs = removal.entries.iter().filter_map(|entry| entry["logFile"].as_str());
-        Ok(logs.map(PathBuf::from).collect())
+        let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
+        Ok(logs.map(PathBuf::from).filter(is_file).collect())
     }
 
     /// Ends pairing, and waits for the connections that are accelerated: what is in their queues
@@ -117,16 +122,18 @@ impl Uninstall {
     }
 }
 
-/// That it is gone already is no error.
-fn remove(report: &mut Report, path: &Path, how: fn(&Path) -> io::Result<()>) -> Result<()> {
-    match how(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        done => {
-            done.with_context(|| path.display().to_string())?;
-            report.removed.push(path.to_owned());
+impl Report {
+    /// That it was gone already is no error.
+    fn removed(&mut self, path: &Path, done: io::Result<()>) -> Result<()> {
+        match done {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => {
+                done.with_context(|| path.display().to_string())?;
+                self.removed.push(path.to_owned());
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 impl fmt::Display for Report {
@@ -137,9 +144,12 @@ impl fmt::Display for Report {
         for path in &self.removed {
             writeln!(f, "{} removed", path.display())?;
         }
-        match &self.waits_for {
-            Some(what) => writeln!(f, "{what}: the binary and the programs stay; call it again"),
-            None => writeln!(f, "nothing of shunt is left"),
+        match (&self.waits_for, &self.kept) {
+            (Some(what), _) => writeln!(f, "{what}: the binary and the programs stay; call again"),
+            (None, Some(kept)) => {
+                writeln!(f, "{} is kept; nothing else of shunt is left", kept.display())
+            }
+            (None, None) => writeln!(f, "nothing of shunt is left"),
         }
     }
 }

@@ -227,6 +227,9 @@ fn leaves_nothing() -> Result<()> {
     pod.chain = host.chain()?;
     pod.chain.del(&pod.call, Some(&pod.result))?;
     host.pod("new", host.chain()?)?;
+    fs::copy(tests::cni::shunt()?, host.bin_dir.join("shunt"))?;
+    let kept = host.shuntctl("uninstall", &["--keep-binary"])?;
+    ensure!(kept.code == 0 && host.bin_dir.join("shunt").exists(), "{kept:?}");
     let again = host.uninstall()?;
     ensure!(again.code == 0 && again.json["changed"] == json!([]), "{again:?}");
     ensure!(host.traces()? == before);
