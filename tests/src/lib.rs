@@ -30,6 +30,7 @@ pub mod node;
 pub mod pod;
 pub mod ratio;
 pub mod sandbox;
+pub mod shuntctl;
 pub mod sockopt;
 pub mod table;
 pub mod task;

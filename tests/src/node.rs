@@ -133,7 +133,7 @@ impl Node {
             }
             plugins.push(conf);
         }
-        Chain { name: self.name.clone(), version: version.into(), plugins }
+        Chain { name: self.name.clone(), version: version.into(), plugins, bin_dir: None }
     }
 
     /// What this node's shunt has pinned.

@@ -2,6 +2,7 @@
 
 mod forging;
 mod guards;
+mod install;
 mod order;
 mod pairing;
 mod pod;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         order::tests(),
         pressure::tests(),
         guards::tests(),
+        install::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
     run(&args, tests).exit_code()
