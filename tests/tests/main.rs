@@ -5,6 +5,7 @@ mod pairing;
 mod pod;
 mod pressure;
 mod scale;
+mod semantics;
 mod sidecar;
 mod verbs;
 
@@ -22,9 +23,14 @@ fn main() -> ExitCode {
         eprintln!("{e:#}");
         return ExitCode::FAILURE;
     }
-    let tests = [pod::tests(), verbs::tests(), pairing::tests(), order::tests(), pressure::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let tests = [
+        pod::tests(),
+        verbs::tests(),
+        pairing::tests(),
+        order::tests(),
+        pressure::tests(),
+        semantics::tests(),
+    ];
+    let tests = tests.into_iter().flatten().collect();
     run(&args, tests).exit_code()
 }
