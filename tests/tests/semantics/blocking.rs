@@ -24,6 +24,7 @@ pub const ROWS: &[Row] = &[
     ("blocked_recv_is_restarted", blocked_recv_is_restarted),
     ("blocked_peek", blocked_peek),
     ("blocked_waitall", blocked_waitall),
+    ("blocked_waitall_with_unread_bytes", blocked_waitall_with_unread_bytes),
     ("blocked_rcvlowat", blocked_rcvlowat),
     ("blocked_send", blocked_send),
     ("blocked_stream", blocked_stream),
@@ -34,7 +35,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Long enough for another thread to be asleep in its call.
-fn moment() {
+pub fn moment() {
     thread::sleep(Duration::from_millis(50));
 }
 
@@ -120,7 +121,7 @@ fn blocked_peek(s: Scene) -> Result<String> {
     seen![while_it_waits(|| s.b.recv_with(10, MSG_PEEK), || s.a.deliver("hello"))?, s.b.recv(10)]
 }
 
-fn in_two_parts(s: &Scene) {
+pub fn in_two_parts(s: &Scene) {
     s.a.deliver("hello");
     moment();
     s.a.deliver("world");
@@ -128,6 +129,15 @@ fn in_two_parts(s: &Scene) {
 
 fn blocked_waitall(s: Scene) -> Result<String> {
     seen![while_it_waits(|| s.b.recv_with(10, MSG_WAITALL), || in_two_parts(&s))?]
+}
+
+/// They came before the socket was put into blocking mode.
+fn blocked_waitall_with_unread_bytes(s: Scene) -> Result<String> {
+    s.b.socket.set_nonblocking(true)?;
+    s.a.deliver("hello");
+    s.b.socket.set_nonblocking(false)?;
+    let then = || s.a.deliver("world");
+    seen![while_it_waits(|| s.b.recv_with(10, MSG_WAITALL), then)?]
 }
 
 fn blocked_rcvlowat(s: Scene) -> Result<String> {

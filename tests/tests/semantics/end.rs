@@ -30,7 +30,7 @@ pub struct End {
 /// How long a call may wait before it "hangs". More on emulated kernels, but not by their whole
 /// factor: most is spent where nothing is to come.
 pub fn patience() -> Duration {
-    Duration::from_secs(if std::env::var_os("SHUNT_TEST_SCALE").is_some() { 10 } else { 2 })
+    Duration::from_secs(if std::env::var_os("SHUNT_TEST_SCALE").is_some() { 5 } else { 2 })
 }
 
 /// A result as text: the value, or the name of the error.
@@ -171,6 +171,14 @@ impl End {
             }
         }
         Ok(sent)
+    }
+
+    /// More small messages than a queue takes, so that the rest goes by TCP; how many bytes.
+    pub fn overflow(&self) -> usize {
+        const MESSAGES: usize = 4000;
+        (0..MESSAGES).for_each(|_| drop(self.send("message...")));
+        self.arrived();
+        10 * MESSAGES
     }
 
     /// Waits until the peer's kernel has all that was sent, FIN included.

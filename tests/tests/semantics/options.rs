@@ -95,7 +95,7 @@ fn keep_alive(end: &End) -> String {
 
 fn keepalive(s: Scene) -> Result<String> {
     let set = keep_alive(&s.a);
-    thread::sleep(Duration::from_millis(2500));
+    thread::sleep(Duration::from_millis(1500));
     seen![set, s.a.events(), hello(&s)]
 }
 
@@ -121,7 +121,7 @@ fn user_timeout_without_network(s: Scene) -> Result<String> {
 
 fn socket_filter(s: Scene) -> Result<String> {
     raw::filter_all(&s.b.socket)?;
-    s.a.deliver("hello");
+    s.a.send("hello");
     seen![s.b.recv_now(10)]
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use libc::{MSG_PEEK, MSG_TRUNC, MSG_WAITALL, SOL_SOCKET};
 use nix::sys::{
-    socket::{MsgFlags, MultiHeaders, SockaddrStorage, recv, recvmmsg, recvmsg},
+    socket::{MsgFlags, MultiHeaders, recv, recvmmsg, recvmsg},
     uio::readv,
 };
 use std::io::IoSliceMut;
@@ -23,6 +23,7 @@ pub const ROWS: &[Row] = &[
     ("peek_offset", peek_offset),
     ("reads_smaller_than_sends", reads_smaller_than_sends),
     ("reads_larger_than_sends", reads_larger_than_sends),
+    ("read_of_all_that_is_there", read_of_all_that_is_there),
     ("large_stream", large_stream),
     ("zero_length_read", zero_length_read),
     ("truncating_read", truncating_read),
@@ -36,6 +37,7 @@ pub const ROWS: &[Row] = &[
     ("recvmmsg", recvmmsg_),
     ("empty_error_queue", empty_error_queue),
     ("bytes_waiting", bytes_waiting),
+    ("many_bytes_waiting", many_bytes_waiting),
     ("receive_timestamps", receive_timestamps),
     ("tcp_inq", tcp_inq),
     ("zerocopy_receive", zerocopy_receive),
@@ -80,8 +82,15 @@ fn reads_smaller_than_sends(s: Scene) -> Result<String> {
 }
 
 fn reads_larger_than_sends(s: Scene) -> Result<String> {
-    (0..300).for_each(|n| s.a.deliver(format!("message {:02}", n % 100)));
-    seen![s.b.recv(9999).len(), s.b.recv_now(1)]
+    (0..30).for_each(|n| drop(s.a.send(format!("{n} "))));
+    s.a.arrived();
+    seen![s.b.recv(999), s.b.recv_now(1)]
+}
+
+fn read_of_all_that_is_there(s: Scene) -> Result<String> {
+    let sent = s.a.overflow();
+    let mut buffer = vec![0; 2 * sent];
+    seen![recv(s.b.fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)? == sent]
 }
 
 fn large_stream(s: Scene) -> Result<String> {
@@ -150,15 +159,15 @@ fn recvmsg_(s: Scene) -> Result<String> {
     seen![message(&s.b), s.b.recv_now(10)]
 }
 
-/// What comes with a message of five bytes: flags, the sender's address, control messages.
+/// What comes with a message of five bytes: flags and control messages.
 fn message(end: &End) -> String {
     let (mut bytes, mut control) = ([0; 5], [0; 200]);
     let mut into = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<SockaddrStorage>(end.fd(), &mut into, Some(&mut control), flags);
+    let message = recvmsg::<()>(end.fd(), &mut into, Some(&mut control), flags);
     told(message.map(|it| {
         let control = it.cmsgs().map_or(99, Iterator::count);
-        format!("{} bytes, {:?}, {:?}, {control} control messages", it.bytes, it.flags, it.address)
+        format!("{} bytes, {:?}, {control} control messages", it.bytes, it.flags)
     }))
 }
 
@@ -189,10 +198,23 @@ fn bytes_waiting(s: Scene) -> Result<String> {
     seen![all, rest, s.b.ioctl(libc::FIONREAD)]
 }
 
+fn many_bytes_waiting(s: Scene) -> Result<String> {
+    let sent = s.a.overflow();
+    seen![s.b.ioctl(libc::FIONREAD) == sent.to_string()]
+}
+
+/// The kernel begins to take the times of packets some moments after it was asked to.
 fn receive_timestamps(s: Scene) -> Result<String> {
     let set = s.b.set(SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
-    s.a.deliver("hello");
-    seen![set, message(&s.b)]
+    let mut seen = String::new();
+    for _ in 0..20 {
+        if !seen.contains("1 control") {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            s.a.deliver("hello");
+            seen = message(&s.b);
+        }
+    }
+    seen![set, seen]
 }
 
 /// The kernel tells with each message how much more there is.

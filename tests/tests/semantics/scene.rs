@@ -159,6 +159,19 @@ impl<'a> Setting<'a> {
         Ok(ends)
     }
 
+    /// Messages that each pod has sent the short way.
+    pub fn shunted(&self) -> Result<[u64; 2]> {
+        Ok(self.counted()?.shunted)
+    }
+
+    /// Both pods have sent by the short way, unless it is all plain TCP.
+    pub fn has_shunted_since(&self, before: [u64; 2]) -> Result<()> {
+        let now = self.shunted()?;
+        let all = now.iter().zip(before).all(|(now, before)| *now > before);
+        ensure!(all || self.way == Way::Plain, "{NOT_ACCELERATED}: {before:?}, {now:?}");
+        Ok(())
+    }
+
     fn counted(&self) -> Result<Counted> {
         let [a, b] = self.pods.shunted.each_ref().map(|pod| self.pods.node.counters(pod));
         let (a, b) = (a?, b?);

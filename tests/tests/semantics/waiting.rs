@@ -6,6 +6,7 @@ use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
+    socket::{MsgFlags, recv, send},
 };
 use std::net::Shutdown;
 
@@ -24,6 +25,8 @@ pub const ROWS: &[Row] = &[
     ("epoll_level", epoll_level),
     ("epoll_edge", epoll_edge),
     ("epoll_edge_out", epoll_edge_out),
+    ("epoll_edge_until_a_short_read", epoll_edge_until_a_short_read),
+    ("epoll_edge_until_a_short_write", epoll_edge_until_a_short_write),
     ("epoll_oneshot", epoll_oneshot),
     ("epoll_ends", epoll_ends),
     ("epoll_two_sets", epoll_two_sets),
@@ -118,6 +121,33 @@ fn epoll_edge(s: Scene) -> Result<String> {
     s.a.arrived();
     seen.extend([set.wait(), set.wait()]);
     seen![seen.join(" ")]
+}
+
+/// A reader that takes a read of less than it asked for to mean that there is no more, and waits for
+/// news then, as epoll(7) allows and tokio does. It comes late, when all is there.
+fn epoll_edge_until_a_short_read(s: Scene) -> Result<String> {
+    let set = Set::new(&s.b, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+    let sent = s.a.overflow();
+    let (mut got, mut buffer) = (0, vec![0; 2 * sent]);
+    while set.wait() != "no event" {
+        got += recv(s.b.fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+    }
+    seen![got == sent]
+}
+
+/// Likewise a writer, whose reader comes late each time.
+fn epoll_edge_until_a_short_write(s: Scene) -> Result<String> {
+    const TOTAL: usize = 8_000_000;
+    let set = Set::new(&s.a, EpollFlags::EPOLLOUT | EpollFlags::EPOLLET)?;
+    let (mut sent, mut got, mut buffer) = (0, 0, vec![0; TOTAL]);
+    while sent < TOTAL && set.wait() != "no event" {
+        let rest = &buffer[sent..];
+        sent += send(s.a.fd(), rest, MsgFlags::MSG_DONTWAIT).unwrap_or(0);
+        while got < sent && !s.b.wait(EpollFlags::EPOLLIN).is_empty() {
+            got += recv(s.b.fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).unwrap_or(0);
+        }
+    }
+    seen![sent, got]
 }
 
 /// Room is news after it was asked for in vain.
