@@ -10,10 +10,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     os::fd::{AsRawFd as _, OwnedFd},
 };
-use tests::{
-    sockopt::{get, set_tcp},
-    traffic::Stream,
-};
+use tests::{sockopt::set_tcp, traffic::Stream};
 
 use super::{
     Row,
@@ -178,7 +175,7 @@ fn inherited_oobinline(s: Scene) -> Result<String> {
     setsockopt(&listener, sockopt::OobInline, &true)?;
     let client = s.at.dial(listener.local_addr()?)?;
     let server = s.at.accept(&listener)?;
-    let inline = get(&server.socket, SOL_SOCKET, libc::SO_OOBINLINE)?;
+    let inline = server.get(SOL_SOCKET, libc::SO_OOBINLINE);
     seen![inline, exchange(&client, &server)]
 }
 

@@ -15,7 +15,7 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{sockopt, traffic::Pattern};
+use tests::{sockopt::set_raw, traffic::Pattern};
 
 use super::raw;
 
@@ -214,19 +214,21 @@ impl End {
     }
 
     pub fn set(&self, level: i32, option: i32, value: i32) -> String {
-        told(sockopt::set(&self.socket, level, option, value).map(|()| "set").map_err(errno))
+        let set = set_raw(&self.socket, level, option, &value.to_ne_bytes());
+        told(set.map(|()| "set").map_err(errno))
     }
 
     pub fn get(&self, level: i32, option: i32) -> String {
-        told(sockopt::get(&self.socket, level, option).map_err(errno))
+        told(raw::option(&self.socket, level, option).map(i32::from_ne_bytes))
     }
 
     /// SO_ERROR, which it clears.
     pub fn error(&self) -> String {
-        match sockopt::get(&self.socket, libc::SOL_SOCKET, libc::SO_ERROR) {
+        let error = raw::option(&self.socket, libc::SOL_SOCKET, libc::SO_ERROR);
+        match error.map(i32::from_ne_bytes) {
             Ok(0) => "no error".into(),
             Ok(errno) => format!("SO_ERROR {:?}", Errno::from_raw(errno)),
-            Err(error) => error.to_string(),
+            Err(errno) => errno.to_string(),
         }
     }
 

@@ -6,7 +6,7 @@ use nix::{
     errno::Errno, sys::epoll::EpollFlags, sys::socket::SockaddrIn, sys::socket::getsockname,
 };
 use std::{fs, thread, time::Duration};
-use tests::sockopt::{get_bytes, set_bytes};
+use tests::sockopt::set_raw;
 
 use super::{
     LACKS, Row,
@@ -79,7 +79,7 @@ fn busy_poll(s: Scene) -> Result<String> {
 }
 
 fn congestion_control(s: Scene) -> Result<String> {
-    let set = set_bytes(&s.a.socket, IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
+    let set = set_raw(&s.a.socket, IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
     seen![told(set.map(|()| "set").map_err(errno)), stream(&s)]
 }
 
@@ -128,8 +128,7 @@ fn socket_filter(s: Scene) -> Result<String> {
 fn tcp_info(s: Scene) -> Result<String> {
     // In linux/tcp.h's struct tcp_info: tcpi_state and tcpi_bytes_received.
     let info = |end: &End| -> Result<(u8, u64)> {
-        let mut info = [0; 232];
-        get_bytes(&end.socket, IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+        let info: [u8; 136] = raw::option(&end.socket, IPPROTO_TCP, libc::TCP_INFO)?;
         Ok((info[0], u64::from_ne_bytes(info[128..136].try_into()?)))
     };
     let before = info(&s.b)?;
@@ -175,7 +174,7 @@ fn to_ktls(end: &End, send: u8, receive: u8) -> nix::Result<()> {
     let keys =
         |seed: u8| [&[3, 3, 51, 0], &[seed; 8][..], &[seed; 16], &[seed; 4], &[0; 8]].concat();
     let set =
-        |level, option, value: &[u8]| set_bytes(&end.socket, level, option, value).map_err(errno);
+        |level, option, value: &[u8]| set_raw(&end.socket, level, option, value).map_err(errno);
     set(IPPROTO_TCP, libc::TCP_ULP, b"tls")?;
     set(SOL_TLS, TLS_TX, &keys(send))?;
     set(SOL_TLS, TLS_RX, &keys(receive))

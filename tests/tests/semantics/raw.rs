@@ -18,6 +18,19 @@ pub fn ioctl(socket: &impl AsRawFd, request: libc::Ioctl) -> nix::Result<i32> {
     Ok(value)
 }
 
+/// getsockopt(2) of as many bytes.
+pub fn option<const SIZE: usize>(
+    socket: &impl AsRawFd,
+    level: i32,
+    option: i32,
+) -> nix::Result<[u8; SIZE]> {
+    let (mut value, mut size) = ([0; SIZE], SIZE as libc::socklen_t);
+    let at = value.as_mut_ptr().cast();
+    // SAFETY: the value outlives the call and is of that size.
+    let ret = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, at, &raw mut size) };
+    Errno::result(ret).map(|_| value)
+}
+
 /// poll(2) for epoll's events, which have the same values, and some that nix does not know.
 pub fn poll(socket: &impl AsRawFd, events: EpollFlags, time: Duration) -> EpollFlags {
     let (fd, events) = (socket.as_raw_fd(), events.bits() as i16);

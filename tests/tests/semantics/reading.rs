@@ -7,11 +7,10 @@ use nix::sys::{
     uio::readv,
 };
 use std::io::IoSliceMut;
-use tests::sockopt;
 
 use super::{
     Row,
-    end::{End, errno, seen, text, told},
+    end::{End, seen, text, told},
     raw,
     scene::Scene,
 };
@@ -230,9 +229,6 @@ fn zerocopy_receive(s: Scene) -> Result<String> {
     const TCP_ZEROCOPY_RECEIVE: i32 = 35;
     const RECV_SKIP_HINT: std::ops::Range<usize> = 12..16;
     s.a.deliver("hello");
-    let mut value = [0; 16];
-    let option = (libc::IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE);
-    let got = sockopt::get_bytes(&s.b.socket, option.0, option.1, &mut value).map_err(errno);
-    let hint = u32::from_ne_bytes(value[RECV_SKIP_HINT].try_into()?);
-    seen![told(got.map(|_| hint)), s.b.recv(10)]
+    let value = raw::option::<16>(&s.b.socket, libc::IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE)?;
+    seen![u32::from_ne_bytes(value[RECV_SKIP_HINT].try_into()?), s.b.recv(10)]
 }
