@@ -210,6 +210,14 @@ impl Pod {
         self.place(uid)?.start(command)
     }
 
+    /// Moves the calling process into the pod: for a [`Task`] that holds sockets of several.
+    ///
+    /// # Errors
+    /// The pod is gone.
+    pub fn enter(&self) -> Result<()> {
+        Ok(self.place(0)?.enter()?)
+    }
+
     /// Kills all that runs in the pod.
     ///
     /// # Errors

@@ -140,6 +140,16 @@ impl Host {
         Ok(found)
     }
 
+    /// The node is as it was; else names what is not.
+    fn is_as(&self, before: &Traces) -> Result<()> {
+        let now = self.traces()?;
+        let changed = |(path, _): &(&PathBuf, _)| now.get(*path) != before.get(*path);
+        let paths: Vec<_> =
+            now.iter().chain(before).filter(changed).map(|(path, _)| path).collect();
+        ensure!(paths.is_empty(), "left, changed or missing: {paths:?}");
+        Ok(())
+    }
+
     /// Two pods that a runtime makes now are accelerated.
     fn accelerates(&self) -> Result<()> {
         let (a, b) = (self.pod("a", self.chain()?)?, self.pod("b", self.chain()?)?);
@@ -222,7 +232,7 @@ fn leaves_nothing() -> Result<()> {
     let removed = host.uninstall()?;
     ensure!(removed.code == 0, "{removed:?}");
     fs::remove_file(host.node.dir.join("entry.json"))?;
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     // A pod that was there is deleted, and a new one starts, with the chain as it is now.
     pod.chain = host.chain()?;
     pod.chain.del(&pod.call, Some(&pod.result))?;
@@ -232,7 +242,7 @@ fn leaves_nothing() -> Result<()> {
     ensure!(kept.code == 0 && host.bin_dir.join("shunt").exists(), "{kept:?}");
     let again = host.uninstall()?;
     ensure!(again.code == 0 && again.json["changed"] == json!([]), "{again:?}");
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     Ok(())
 }
 
@@ -255,7 +265,7 @@ fn half_installed() -> Result<()> {
         broken(&host)?;
         let removed = host.uninstall()?;
         ensure!(removed.code == 0, "{removed:?}");
-        ensure!(host.traces()? == before);
+        host.is_as(&before)?;
     }
     // What cannot be read may name shunt: the binary must stay.
     ensure!(host.install(&[])?.code == 0);
@@ -291,7 +301,7 @@ fn waits_for_a_primary() -> Result<()> {
     host.accelerates()?;
     ensure!(host.uninstall()?.code == 0);
     fs::remove_file(host.list())?;
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     Ok(())
 }
 
@@ -304,12 +314,12 @@ fn tells_and_changes_nothing() -> Result<()> {
     let dry = host.install(&["--dry-run"])?;
     let diff = dry.json["diff"].as_str().context("no diff")?;
     ensure!(dry.code == 0 && diff.contains("+      \"type\": \"shunt\""), "{dry:?}");
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     // The plugin would fail every pod.
     let wrong = host.install(&[&format!("--entry={}", entry.display())])?;
     let error = wrong.json["error"].as_str().context("no error")?;
     ensure!(wrong.code == 1 && error.contains("queueLimit"), "{wrong:?}");
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     fs::write(host.list(), host.primary(0).replace("1.0.0", "0.2.0"))?;
     let old = host.install(&[])?;
     ensure!(old.code == 1 && old.json["error"].as_str().is_some_and(|e| e.contains("0.2.0")));
@@ -326,7 +336,7 @@ fn cannot_accelerate() -> Result<()> {
     let refused = host.install(&["--must-accelerate"])?;
     ensure!(refused.code == 3, "{refused:?}");
     fs::remove_file(&host.node.lock)?;
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     let installed = host.install(&[])?;
     let why = installed.json["cannot_accelerate"].as_str().context("no reason")?;
     ensure!(installed.code == 0 && why.contains("bpffs"), "{installed:?}");
@@ -334,6 +344,6 @@ fn cannot_accelerate() -> Result<()> {
     talk(&a, &b)?;
     drop((a, b));
     ensure!(host.uninstall()?.code == 0);
-    ensure!(host.traces()? == before);
+    host.is_as(&before)?;
     Ok(())
 }

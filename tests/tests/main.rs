@@ -8,6 +8,7 @@ mod pairing;
 mod pod;
 mod pressure;
 mod scale;
+mod semantics;
 mod sidecar;
 mod verbs;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         pressure::tests(),
         guards::tests(),
         install::tests(),
+        semantics::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
     run(&args, tests).exit_code()
