@@ -34,7 +34,7 @@ test-foreign: root setup
 test-kernels: root setup
 	@scripts/setup kernels
 	@$(MAKE) --no-print-directory plugin shuntctl
-	tests/kernels/run $(KERNEL)
+	ARGS="$(ARGS)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
 	@$(MAKE) --no-print-directory plugin
