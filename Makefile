@@ -1,14 +1,16 @@
 # make demo, make test: as root, on Debian 12 with Rust by rustup; they install what they need.
 SHELL := /bin/bash
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-# The plugin as it goes to nodes: static, as they have any libc.
+# What goes to nodes is static, as they have any libc.
+STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(HOST)
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
+export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-kernels lint picture plugin setup root
+.PHONY: demo test test-kernels lint picture plugin shuntctl setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -17,13 +19,13 @@ demo: root setup
 	target/release/demo $(ARGS)
 
 test: root setup
-	@$(MAKE) --no-print-directory plugin
-	cargo test -p shim -p plugin --lib --bins
+	@$(MAKE) --no-print-directory plugin shuntctl
+	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main -- $(ARGS)
 
 test-kernels: root setup
 	@scripts/setup kernels
-	@$(MAKE) --no-print-directory plugin
+	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/kernels/run $(KERNEL)
 
 lint: setup
@@ -36,7 +38,10 @@ picture:
 	cp target/demo/effect.svg docs/effect.svg
 
 plugin:
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p plugin --target $(HOST)
+	$(STATIC) -p plugin
+
+shuntctl:
+	$(STATIC) -p install
 
 setup:
 	@scripts/setup build

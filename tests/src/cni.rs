@@ -233,14 +233,20 @@ pub fn answer(output: &Output) -> Result<Option<Value>> {
 /// # Errors
 /// It is at neither place.
 pub fn shunt() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("SHUNT_BIN") {
+    built("shunt", "SHUNT_BIN", "plugin")
+}
+
+pub(crate) fn built(name: &str, variable: &str, package: &str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os(variable) {
         return Ok(path.into());
     }
     let exe = env::current_exe()?;
     // target/debug/demo, target/debug/deps/main-0123456789abcdef
-    let found = exe.ancestors().skip(1).take(2).map(|dir| dir.join("shunt"));
+    let found = exe.ancestors().skip(1).take(2).map(|dir| dir.join(name));
     let mut found = found.filter(|path| path.is_file());
-    found.next().context("shunt is not built: cargo build -p plugin, or set SHUNT_BIN")
+    found.next().with_context(|| {
+        format!("{name} is not built: cargo build -p {package}, or set {variable}")
+    })
 }
 
 fn find(kind: &str) -> Result<PathBuf> {

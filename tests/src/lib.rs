@@ -28,6 +28,7 @@ pub mod mptcp;
 pub mod node;
 pub mod pod;
 pub mod sandbox;
+pub mod shuntctl;
 pub mod sockopt;
 pub mod task;
 pub mod traffic;

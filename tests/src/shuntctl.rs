@@ -1,0 +1,38 @@
+//! shuntctl, as an operator calls it.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::{ffi::OsStr, process::Command};
+
+/// A call of shuntctl: `SHUNTCTL_BIN`, or what cargo built beside this executable.
+///
+/// # Errors
+/// It is at neither place.
+pub fn command() -> Result<Command> {
+    Ok(Command::new(crate::cni::built("shuntctl", "SHUNTCTL_BIN", "install")?))
+}
+
+/// What one call ended with and printed.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: i32,
+    /// What it printed with `--json`; the last line where there are several.
+    pub json: Value,
+    pub stderr: String,
+}
+
+/// Calls it with `--json` and waits.
+///
+/// # Errors
+/// It could not be started, was killed, or printed no JSON.
+pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Answer> {
+    let output = command()?.args(args).arg("--json").output().context("shuntctl")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let last = text.trim_end().lines().last().unwrap_or("null");
+    Ok(Answer {
+        code: output.status.code().context("shuntctl was killed")?,
+        json: serde_json::from_str(last).with_context(|| format!("{text} {stderr}"))?,
+        stderr,
+    })
+}
