@@ -105,6 +105,31 @@ pub fn update(map: BorrowedFd, key: u64, value: u64) -> io::Result<()> {
     unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
 }
 
+/// Removes a key, which need not be there, from a map with 8-byte keys.
+pub fn delete(map: BorrowedFd, key: u64) -> io::Result<()> {
+    let mut attr = empty();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = (&raw const key) as u64;
+    // SAFETY: the key outlives the call.
+    match unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &attr) } {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Puts another program behind a link. `Ok(false)`: what it was attached to is gone.
+pub fn update_link(link: BorrowedFd, program: BorrowedFd) -> io::Result<bool> {
+    let mut attr = empty();
+    attr.link_update.link_fd = link.as_raw_fd() as u32;
+    attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    // SAFETY: no pointers.
+    match unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &attr) } {
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(true),
+    }
+}
+
 /// The keys of a map with 8-byte keys. A key that comes or goes meanwhile may be missed.
 pub fn keys(map: BorrowedFd) -> io::Result<Vec<u64>> {
     let mut keys = Vec::new();

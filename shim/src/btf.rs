@@ -38,6 +38,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         tcp_rcv_wup: bytes("tcp_sock", "rcv_wup")?,
         tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
+        psock_refcnt: bytes("sk_psock", "refcnt")?,
         msghdr_flags: bytes("msghdr", "msg_flags")?,
         recvmsg_parameters: btf.parameters("tcp_bpf_recvmsg")?,
         sk_msg_size: btf.size("sk_msg")?,

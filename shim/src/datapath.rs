@@ -4,10 +4,11 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind},
+    io::ErrorKind,
     net::{IpAddr, Ipv6Addr},
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +18,7 @@ use aya::{
 };
 use aya_obj::generated::bpf_attach_type::{self, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS};
 
-use crate::{bpf, cgroup::Cgroup, layout::*, load, refusal::Refusal};
+use crate::{bpf, cgroup::Cgroup, connections::Connections, layout::*, load, refusal::Refusal};
 
 /// Whoever changes something through this holds the [`crate::lock::Lock`].
 pub struct Datapath {
@@ -26,24 +27,34 @@ pub struct Datapath {
     pod_ips: HashMap<MapData, Address, PodIp>,
     attachments: HashMap<MapData, Attachment, Attached>,
     node: Array<MapData, Node>,
-    sockets: OwnedFd,
+    listeners: OwnedFd,
     cgroup_pod: OwnedFd,
 }
 
+/// What a pod and its network are called, as far as is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    pub network: &'a str,
+    pub namespace: &'a str,
+    pub pod: &'a str,
+}
+
 impl Datapath {
-    /// What is pinned at `pins`, loaded and pinned first if need be.
+    /// What is pinned below `pins` with this layout, loaded and pinned first if need be.
     pub fn open_or_load(pins: &Path) -> Result<Self, Refusal> {
-        load::load(pins)?;
-        Ok(Self::open_pins(pins)?)
+        let pins = folder(pins);
+        load::load(&pins)?;
+        Ok(Self::open_pins(&pins)?)
     }
 
-    /// What is pinned at `pins`; `None` if nothing is.
+    /// What is pinned below `pins` with this layout; `None` if nothing is.
     pub fn open(pins: &Path) -> Result<Option<Self>, Refusal> {
-        if !load::is_complete(pins) {
+        let pins = folder(pins);
+        if !load::is_complete(&pins) {
             return Ok(None);
         }
-        load::compare_maps(pins)?;
-        Ok(Some(Self::open_pins(pins)?))
+        load::compare_maps(&pins)?;
+        Ok(Some(Self::open_pins(&pins)?))
     }
 
     fn open_pins(pins: &Path) -> anyhow::Result<Self> {
@@ -53,7 +64,7 @@ impl Datapath {
             pod_ips: load::map(pins, name::POD_IPS)?.try_into()?,
             attachments: load::map(pins, name::ATTACHMENTS)?.try_into()?,
             node: load::map(pins, name::NODE)?.try_into()?,
-            sockets: other(name::SOCKETS)?,
+            listeners: other(name::LISTENERS)?,
             cgroup_pod: other(name::CGROUP_POD)?,
             pins: pins.to_owned(),
         })
@@ -64,14 +75,14 @@ impl Datapath {
     pub fn add(
         &mut self,
         attachment: &Attachment,
-        network: &str,
+        names: Names,
         cgroup: &Cgroup,
         ips: &[IpAddr],
         policy: &Policy,
     ) -> Result<(), Refusal> {
         self.sweep()?;
         self.remove(attachment)?;
-        let added = self.register(attachment, network, cgroup.id, ips, policy);
+        let added = self.register(attachment, names, cgroup.id, ips, policy);
         let attached = added.and_then(|()| self.attach(cgroup));
         if attached.is_err() {
             self.remove(attachment)?;
@@ -84,12 +95,18 @@ impl Datapath {
     fn register(
         &mut self,
         attachment: &Attachment,
-        network: &str,
+        names: Names,
         id: PodId,
         ips: &[IpAddr],
         policy: &Policy,
     ) -> Result<(), Refusal> {
-        let attached = Attached { pod: id, network: cut(network) };
+        let attached = Attached {
+            pod: id,
+            since: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+            network: cut(names.network),
+            namespace: cut(names.namespace),
+            name: cut(names.pod),
+        };
         let full = |map| move |error| refused(map, error);
         self.attachments.insert(attachment, attached, 0).map_err(full(name::ATTACHMENTS))?;
         for ip in ips {
@@ -290,10 +307,15 @@ impl Datapath {
         Ok(self.attachments.iter().collect::<Result<_, _>>()?)
     }
 
-    /// The cookies of all sockets that bytes may be handed to.
-    pub fn sockets(&self) -> io::Result<Vec<Cookie>> {
-        bpf::keys(self.sockets.as_fd())
+    /// The sockets that bytes may be handed to.
+    pub fn connections(&self) -> anyhow::Result<Connections> {
+        Connections::open(&self.pins)
     }
+}
+
+/// The folder of this layout.
+pub fn folder(pins: &Path) -> PathBuf {
+    pins.join(VERSION)
 }
 
 fn cut<const N: usize>(name: &str) -> [u8; N] {

@@ -13,7 +13,11 @@ mod btf;
 #[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]
+pub mod connections;
+#[cfg(feature = "std")]
 pub mod datapath;
+#[cfg(feature = "std")]
+pub mod drain;
 #[cfg(feature = "std")]
 mod load;
 #[cfg(feature = "std")]

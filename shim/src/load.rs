@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapInfo},
-    programs::{CgroupSockopt, FEntry, SkMsg, SockOps, links::FdLink},
+    programs::{CgroupSockopt, FEntry, SchedClassifier, SkMsg, SockOps, links::FdLink},
 };
 use aya_obj::Object;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -115,6 +115,10 @@ fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
     let setsockopt: &mut CgroupSockopt = program(&mut ebpf, name::SETSOCKOPT)?;
     setsockopt.load().context("the kernel refuses the setsockopt program")?;
     replace_pin(&pins.join(name::SETSOCKOPT), |pin| setsockopt.pin(pin).map_err(Into::into))?;
+
+    let inspect: &mut SchedClassifier = program(&mut ebpf, name::INSPECT)?;
+    inspect.load().context("the kernel refuses the program that inspects")?;
+    replace_pin(&pins.join(name::INSPECT), |pin| inspect.pin(pin).map_err(Into::into))?;
 
     let unwatched = watch(&mut ebpf, pins).err().map_or(0, |refusal| {
         log::info!("splice, MSG_WAITALL and MSG_OOB are not watched: {refusal:#}");

@@ -302,7 +302,7 @@ fn check_tells_what_was_lost() -> Result<()> {
     let node = Node::new("check")?;
     let pod = node.pod("a")?;
     pod.chain.check(&pod.call, &pod.result)?;
-    let (conf, link) = (conf(&pod)?, node.pins.join("links").join(id(&pod)?.to_string()));
+    let (conf, link) = (conf(&pod)?, node.pin("links").join(id(&pod)?.to_string()));
 
     let mut elsewhere = conf.clone();
     elsewhere["prevResult"]["ips"] = json!([{"address": "10.9.9.9/32"}]);
