@@ -14,7 +14,7 @@ use aya_ebpf::{
     },
     programs::SockOpsContext,
 };
-use shim::layout::{Flow, PodId};
+use shim::layout::{Flow, KNOWN_LISTENER, PodId};
 
 use crate::{
     establish::{count_unanswered, field, has_met},
@@ -56,11 +56,12 @@ pub fn is_nonblocking_socket(sock: u64) -> bool {
 }
 
 /// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in
-/// kernels before the end of 2025; one that listened before its pod was attached is not known, and
-/// could be such a one.
+/// kernels before the end of 2025; one that listened before its pod was attached, and was not
+/// found to be fit since, could be such a one.
 #[inline(always)]
 pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
-    socket::listener(ctx).is_some_and(is_nonblocking_socket)
+    socket::listener(ctx)
+        .is_some_and(|listener| listener == KNOWN_LISTENER || is_nonblocking_socket(listener))
 }
 
 /// Asks for the callbacks of a socket that has entered. Other programs' flags stay, now and after

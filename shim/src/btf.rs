@@ -45,6 +45,12 @@ pub fn offsets() -> anyhow::Result<Offsets> {
     })
 }
 
+/// Whether a structure of this kernel's has a field.
+pub fn has_field(structure: &str, field: &str) -> anyhow::Result<bool> {
+    let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
+    Ok(Btf::parse(&data)?.offset_bits(structure, field).is_ok())
+}
+
 #[derive(Clone, Copy)]
 struct Type<'a> {
     name: u32,

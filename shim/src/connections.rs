@@ -56,6 +56,7 @@ impl Connections {
     /// Takes a socket out of the sockhash: from then on it is as if it had never been there, and
     /// what was handed to it and not read is lost.
     pub fn take_out(&self, cookie: Cookie) -> anyhow::Result<()> {
-        bpf::delete(self.sockets.as_fd(), cookie).context("cannot take a socket out of the sockhash")
+        bpf::delete(self.sockets.as_fd(), cookie)
+            .context("cannot take a socket out of the sockhash")
     }
 }

@@ -18,7 +18,9 @@ use aya::{
 };
 use aya_obj::generated::bpf_attach_type::{self, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS};
 
-use crate::{bpf, cgroup::Cgroup, connections::Connections, layout::*, load, refusal::Refusal};
+use crate::{
+    bpf, cgroup::Cgroup, connections::Connections, layout::*, listeners, load, refusal::Refusal,
+};
 
 /// Whoever changes something through this holds the [`crate::lock::Lock`].
 pub struct Datapath {
@@ -254,13 +256,37 @@ impl Datapath {
         Ok(())
     }
 
-    /// Whether the pod's link is pinned and its cgroup still exists.
-    fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
-        match bpf::open_pin(&self.link_pin(name::LINKS, pod)) {
-            Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).context("the pod's link"),
+    pub fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
+        is_attached(&self.pins, pod)
+    }
+
+    /// Puts this build's programs in the place of those that are pinned, and behind every link.
+    /// A connection that is on the short way keeps its sk_msg program. How many pods there are.
+    ///
+    /// # Errors
+    /// The kernel refuses; a later call finishes what was begun.
+    pub fn upgrade(&self) -> Result<usize, Refusal> {
+        load::load_and_pin(&self.pins)?;
+        let pods = attached(&self.pins);
+        for (folder, program) in [(name::GUARDS, name::SETSOCKOPT), (name::LINKS, name::ESTABLISH)]
+        {
+            let program = bpf::open_pin(&self.pins.join(program)).context(program)?;
+            for pod in &pods {
+                let pin = self.link_pin(folder, *pod);
+                let link = bpf::open_pin(&pin).with_context(|| pin.display().to_string())?;
+                bpf::update_link(link.as_fd(), program.as_fd())
+                    .with_context(|| format!("cannot update {}", pin.display()))?;
+            }
         }
+        Ok(pods.len())
+    }
+
+    /// Lets what a pod's listeners accept take part, where no program saw them listen. How many.
+    ///
+    /// # Errors
+    /// Their descriptors may not be had.
+    pub fn adopt_listeners(&self, processes: &[i32]) -> anyhow::Result<usize> {
+        listeners::adopt(self.listeners.as_fd(), processes)
     }
 
     fn link_pin(&self, folder: &str, pod: PodId) -> PathBuf {
@@ -310,6 +336,29 @@ impl Datapath {
     /// The sockets that bytes may be handed to.
     pub fn connections(&self) -> anyhow::Result<Connections> {
         Connections::open(&self.pins)
+    }
+}
+
+/// The folders of all layouts that anything is pinned of; this one's may be among them.
+pub fn folders(pins: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(pins).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    dirs.map(|entry| entry.path()).collect()
+}
+
+/// The pods that are attached with what is pinned in a layout's folder.
+pub fn attached(folder: &Path) -> Vec<PodId> {
+    let links = fs::read_dir(folder.join(name::LINKS)).into_iter().flatten().flatten();
+    let ids = links.filter_map(|link| link.file_name().to_str()?.parse().ok());
+    ids.filter(|pod| is_attached(folder, *pod).unwrap_or(true)).collect()
+}
+
+/// Whether the pod's link is pinned and its cgroup still exists.
+fn is_attached(folder: &Path, pod: PodId) -> anyhow::Result<bool> {
+    match bpf::open_pin(&folder.join(name::LINKS).join(pod.to_string())) {
+        Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("the pod's link"),
     }
 }
 

@@ -168,6 +168,10 @@ pub fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     (bytes.len() < N).then_some(out)
 }
 
+/// Value of [`name::LISTENERS`] for a listener whose address is not known but which was found to
+/// be fit by user space, which writes no other.
+pub const KNOWN_LISTENER: u64 = 1;
+
 /// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -286,6 +290,7 @@ impl Policy {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Traffic {
     pub messages: u64,
     pub bytes: u64,
@@ -294,6 +299,7 @@ pub struct Traffic {
 /// Why a connection end of this pod stayed plain TCP.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct NotPaired {
     /// Its peer's address is not on this node.
     pub remote: u64,
@@ -320,6 +326,7 @@ pub struct NotPaired {
 /// Why a direction of a connection went back to TCP, or a message stayed on it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct ToTcp {
     /// The peer's queue was over its limit.
     pub queue_full: u64,
@@ -343,6 +350,7 @@ pub struct ToTcp {
 /// those bytes it may have missed. From then on the pod's new connections are plain TCP.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Turned {
     /// By splice(2).
     pub splice: u64,
@@ -353,6 +361,7 @@ pub struct Turned {
 /// Counters of one pod. They only grow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Counters {
     /// Connection ends of this pod whose peer was found.
     pub paired: u64,
@@ -386,6 +395,7 @@ pub struct Pod {
 /// What became of the pods that a runtime asked for, on the node as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Node {
     pub accelerated: u64,
     pub not_accelerated: NotAccelerated,
@@ -396,6 +406,7 @@ pub struct Node {
 /// Why pods stayed without acceleration.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct NotAccelerated {
     /// Its cgroup was not found.
     pub no_cgroup: u64,

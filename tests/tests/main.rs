@@ -1,5 +1,7 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
+mod load;
+mod operate;
 mod order;
 mod pairing;
 mod pod;
@@ -22,9 +24,14 @@ fn main() -> ExitCode {
         eprintln!("{e:#}");
         return ExitCode::FAILURE;
     }
-    let tests = [pod::tests(), verbs::tests(), pairing::tests(), order::tests(), pressure::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let tests = [
+        pod::tests(),
+        verbs::tests(),
+        pairing::tests(),
+        order::tests(),
+        pressure::tests(),
+        operate::tests(),
+    ];
+    let tests = tests.into_iter().flatten().collect();
     run(&args, tests).exit_code()
 }
