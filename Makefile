@@ -4,13 +4,14 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # What goes to nodes is static, as they have any libc.
 STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(HOST)
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
+export FOREIGN = $(CURDIR)/target/foreign
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-kernels lint picture plugin shuntctl setup root
+.PHONY: demo test test-foreign test-kernels bench-sizes lint picture plugin shuntctl setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -19,14 +20,26 @@ demo: root setup
 	target/release/demo $(ARGS)
 
 test: root setup
+	@scripts/setup foreign
 	@$(MAKE) --no-print-directory plugin shuntctl
 	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main -- $(ARGS)
+	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
+
+test-foreign: root setup
+	@scripts/setup foreign
+	@$(MAKE) --no-print-directory plugin
+	cargo test -p tests --test foreign -- $(ARGS)
 
 test-kernels: root setup
 	@scripts/setup kernels
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/kernels/run $(KERNEL)
+
+bench-sizes: root setup
+	@$(MAKE) --no-print-directory plugin
+	cargo build --release -p tests --bin bench_sizes
+	target/release/bench_sizes $(ARGS)
 
 lint: setup
 	cargo fmt --check

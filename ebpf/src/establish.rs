@@ -1,10 +1,12 @@
 //! When a connection is made: find its other end, and enter the socket if the peer is here.
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::{
         BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
+        BPF_TCP_CLOSE,
     },
     programs::SockOpsContext,
 };
@@ -13,7 +15,7 @@ use shim::layout::*;
 use crate::{
     kernel, maps,
     maps::{PAIRS, POD_IPS, add},
-    odd, reader, socket,
+    odd, queue, reader, socket,
 };
 
 const AF_INET: u32 = 2;
@@ -37,7 +39,9 @@ pub fn run(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => active(ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => passive(ctx),
         BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB if reader::counts_unread() => socket::mark_unfit(ctx),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB => reader::judge(ctx),
+        BPF_SOCK_OPS_RTO_CB => timed_out(ctx),
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
         _ => (),
     }
@@ -79,6 +83,10 @@ fn active(ctx: &SockOpsContext) {
         socket::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.remote, 1);
     }
+    if socket::is_unfit(ctx) {
+        socket::forget_flow(ctx);
+        return add(&mut pod.counters.not_paired.counts_unread, 1);
+    }
     if !reader::is_nonblocking_socket(flow.own.sock) {
         socket::forget_flow(ctx);
         return reader::count_blocking(id);
@@ -106,7 +114,7 @@ fn passive(ctx: &SockOpsContext) {
     let pair = Pair { active: field!(ctx, rcv_nxt), passive: field!(ctx, snd_nxt) };
     let port = field!(ctx, local_port) as u16;
     // SAFETY: copied at once.
-    let Some(peer) = (unsafe { PAIRS.get(pair) }).map(|ends| ends.active) else {
+    let Some(Ends { active: peer, passive: taken }) = (unsafe { PAIRS.get(pair) }).copied() else {
         return add(&mut pod.counters.not_paired.no_peer, 1);
     };
     if peer.cookie == 0 {
@@ -115,6 +123,9 @@ fn passive(ctx: &SockOpsContext) {
             pod.policy.captured = Policy::LEARNED;
         }
         return add(&mut pod.counters.not_paired.no_peer, 1);
+    }
+    if taken.cookie != 0 || !is_sender(ctx, peer.sock) {
+        return add(&mut pod.counters.not_paired.unproven, 1);
     }
     let Some(own) = join(ctx, pod, pair, End { pod: id, ..End::default() }, peer) else {
         let _ = PAIRS.remove(pair);
@@ -144,6 +155,10 @@ fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) ->
         add(&mut pod.counters.not_paired.turned, 1);
         return None;
     }
+    if socket::is_unfit(ctx) {
+        add(&mut pod.counters.not_paired.counts_unread, 1);
+        return None;
+    }
     if !reader::comes_from_a_fit_listener(ctx) {
         reader::count_blocking(own.pod);
         return None;
@@ -168,6 +183,18 @@ fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) ->
     enter(ctx, pod, flow.own.cookie).then_some(flow.own)
 }
 
+/// Whether this socket sent the packet that the callback is for. Sequence numbers are no proof, as
+/// a pod can forge its own (TCP_REPAIR) and guess another's. But the kernel draws 32 random bits for
+/// every socket and marks its packets with them (`skb_set_hash_from_sk`), through veth, bridge and
+/// NAT; no option sets them, and no other network namespace sees them.
+#[inline(always)]
+fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
+    let at = kernel::offsets();
+    let packet = kernel::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
+    let hash = packet.and_then(|packet| kernel::read::<u32>(packet, at.skb_hash));
+    hash.is_some() && hash == kernel::read::<u32>(sock, at.sock_txhash)
+}
+
 /// Enters the socket, or counts why not and forgets its flow.
 #[inline(always)]
 fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
@@ -184,8 +211,8 @@ fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
     false
 }
 
-/// Takes away what an active end left for a peer that never came, and a socket that was never
-/// accepted, which kernels from 5.10.80 to 5.10.221 forget in the sockhash.
+/// The last of a connection. A socket that was never accepted goes too, as kernels from 5.10.80 to
+/// 5.10.221 forget it in the sockhash.
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
@@ -196,25 +223,35 @@ fn closed(ctx: &SockOpsContext) {
         socket::leave(flow.own.cookie);
     }
     if flow.peer.cookie == 0 {
-        let met = has_met(flow);
-        let _ = PAIRS.remove(flow.pair);
-        if !met {
-            count_unanswered(flow.own.pod);
-        }
+        give_up(flow);
+    }
+    // The socket may connect again.
+    socket::forget_flow(ctx);
+}
+
+#[inline(always)]
+fn timed_out(ctx: &SockOpsContext) {
+    if let Some(flow) = socket::flow(ctx) {
+        queue::notice_timeout(flow);
     }
 }
 
 /// Whether the peer has been here: at the latest when it acknowledges data.
 #[inline(always)]
 pub fn has_met(flow: &Flow) -> bool {
-    // SAFETY: copied at once.
-    flow.peer.cookie != 0
-        || (unsafe { PAIRS.get(flow.pair) }).is_some_and(|ends| ends.passive.cookie != 0)
+    flow.peer.cookie != 0 || maps::ends(flow).is_some_and(|ends| ends.passive.cookie != 0)
 }
 
+/// Takes away what an active end left for a peer that never came.
 #[inline(always)]
-pub fn count_unanswered(pod: PodId) {
-    if let Some(pod) = maps::pod(pod) {
+pub fn give_up(flow: &Flow) {
+    let ends = maps::ends(flow);
+    if ends.is_some() {
+        let _ = PAIRS.remove(flow.pair);
+    }
+    if !ends.is_some_and(|ends| ends.passive.cookie != 0)
+        && let Some(pod) = maps::pod(flow.own.pod)
+    {
         add(&mut pod.counters.not_paired.unanswered, 1);
     }
 }

@@ -90,6 +90,16 @@ pub fn is_draining() -> bool {
     DRAINING.get(0).is_none_or(|draining| *draining != 0)
 }
 
+/// What `pairs` has of the flow's own connection. Under its numbers could also be another's, as a
+/// pod can forge them.
+#[inline(always)]
+pub fn ends(flow: &Flow) -> Option<Ends> {
+    // SAFETY: copied at once.
+    let ends = *unsafe { PAIRS.get(flow.pair) }?;
+    let own = flow.own.cookie;
+    (ends.active.cookie == own || ends.passive.cookie == own).then_some(ends)
+}
+
 /// Adds to a counter that several CPUs share. In assembly, as core has no fetch_add for this
 /// target; this form, without a result, is the one that 5.10 knows.
 #[inline(always)]

@@ -90,8 +90,7 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> R
 /// The active end learns its peer from what the passive end left.
 #[inline(always)]
 fn meet(flow: &mut Flow) -> Result<(), ByTcp> {
-    // SAFETY: copied at once.
-    let peer = (unsafe { PAIRS.get(flow.pair) }).ok_or(ByTcp::NotMet)?.passive;
+    let peer = maps::ends(flow).ok_or(ByTcp::NotMet)?.passive;
     if peer.cookie == 0 {
         return Err(ByTcp::NotMet);
     }

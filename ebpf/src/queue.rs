@@ -1,9 +1,10 @@
-//! Back-pressure: the kernel's redirect knows no limit, so every direction has one.
+//! Back-pressure: the kernel's redirect knows no limit, so every direction has one, and the node.
 //!
 //! From 6.13 the kernel charges what it hands over to the reader's receive buffer
-//! (`bpf_tcp_ingress`), but the window that TCP has advertised does not shrink with it: what TCP
-//! then sends into a full buffer is dropped, and comes again by a timer that backs off. There,
-//! the queue may take only what the window has not promised to TCP.
+//! (`bpf_tcp_ingress`), but the window that TCP has advertised does not shrink with it. Some
+//! kernels (6.17 to 6.18.15 at least) then drop what TCP sends into a full buffer, and it comes
+//! again by a timer that backs off. Where that was seen, the queue may take only what the window
+//! has not promised to TCP.
 
 use shim::layout::Flow;
 
@@ -11,13 +12,14 @@ use crate::{kernel, message::ByTcp};
 
 const SOCK_SNDBUF_LOCK: u8 = 1;
 const SOCK_RCVBUF_LOCK: u8 = 2;
+/// Bytes that a flow queues between two looks at the memory of the node.
+const PORTION: u64 = 64 << 10;
 
 /// Takes the message's kernel memory from the flow's budget. The budget is renewed only when the
 /// peer's queue is seen empty, so the queue never holds more than one budget.
 #[inline(always)]
 pub fn has_room(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), ByTcp> {
     let cost = u64::from(size) + u64::from(kernel::offsets().sk_msg_size);
-    notice_charging(flow, queue_limit);
     if flow.budget < cost {
         if !is_empty(flow.peer.sock) {
             return Err(ByTcp::QueueFull);
@@ -27,7 +29,12 @@ pub fn has_room(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), ByTc
             return Err(ByTcp::QueueFull);
         }
     }
-    flow.budget -= cost;
+    let left = flow.budget - cost;
+    if left / PORTION != flow.budget / PORTION && is_memory_scarce(flow.own.sock) {
+        flow.budget = 0;
+        return Err(ByTcp::QueueFull);
+    }
+    flow.budget = left;
     Ok(())
 }
 
@@ -62,7 +69,7 @@ fn limit(flow: &Flow, queue_limit: u32) -> u64 {
         let sndbuf = kernel::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
         limit = (u64::from(sndbuf) + rcvbuf) / 16;
     }
-    if kernel_charges() {
+    if kernel_drops() {
         limit = limit.min(rcvbuf.saturating_sub(window(peer)));
     }
     limit
@@ -77,28 +84,34 @@ fn window(sock: u64) -> u64 {
     u64::from(wup.wrapping_add(wnd).wrapping_sub(nxt))
 }
 
-/// Whether this kernel charges what it hands over, as far as was seen.
-static mut CHARGES: u32 = 0;
+/// Whether this kernel was seen to drop what TCP sends into a receive buffer that the queue fills.
+static mut DROPS: u32 = 0;
 
 #[inline(always)]
-fn kernel_charges() -> bool {
+fn kernel_drops() -> bool {
     // SAFETY: one word, that only ever turns from 0 to 1.
-    unsafe { core::ptr::read_volatile(&raw const CHARGES) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const DROPS) != 0 }
 }
 
-/// While nothing goes by TCP, a receive buffer that holds something holds what was handed over.
+/// A retransmission timer between two sockets of one node: nothing was lost on the way, so if the
+/// peer has not read what was handed to it, that is what left no room.
 #[inline(always)]
-fn notice_charging(flow: &mut Flow, queue_limit: u32) {
-    if flow.mode == Flow::SHUNT && !kernel_charges() {
-        let at = kernel::offsets();
-        let held = kernel::read::<u32>(flow.peer.sock, at.sock_rmem_alloc).unwrap_or(0);
-        if held != 0 {
-            // SAFETY: as above.
-            unsafe { core::ptr::write_volatile(&raw mut CHARGES, 1) };
-            let left = limit(flow, queue_limit).saturating_sub(held.into());
-            flow.budget = flow.budget.min(left);
-        }
+pub fn notice_timeout(flow: &Flow) {
+    let charged = kernel::read::<u32>(flow.peer.sock, kernel::offsets().sock_rmem_alloc);
+    if flow.peer.cookie != 0 && charged != Some(0) && !is_empty(flow.peer.sock) {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut DROPS, 1) };
     }
+}
+
+/// Whether TCP's memory is scarce on the node (`net.ipv4.tcp_mem`), which all queues count to.
+#[inline(always)]
+fn is_memory_scarce(sock: u64) -> bool {
+    let at = kernel::offsets();
+    kernel::read::<u64>(sock, at.sock_prot)
+        .and_then(|prot| kernel::read::<u64>(prot, at.proto_memory_pressure))
+        .and_then(|pressure| kernel::read::<u64>(pressure, 0))
+        .is_none_or(|pressure| pressure != 0)
 }
 
 #[inline(always)]

@@ -9,15 +9,16 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
+        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
         BPF_SOCK_OPS_STATE_CB_FLAG,
     },
+    helpers::generated::bpf_get_current_task,
     programs::SockOpsContext,
 };
 use shim::layout::{Flow, KNOWN_LISTENER, PodId};
 
 use crate::{
-    establish::{count_unanswered, field, has_met},
+    establish::{field, give_up, has_met},
     kernel,
     maps::{self, PAIRS, add},
     message::ByTcp,
@@ -25,6 +26,8 @@ use crate::{
 };
 
 const O_NONBLOCK: u32 = 0o4000;
+/// Callbacks at the end of the connection, and when a retransmission timer fires.
+const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
 /// What calls [`judge`]: a packet that takes the receive path's long branch, and an ACK of data.
 const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG;
 
@@ -55,6 +58,21 @@ pub fn is_nonblocking_socket(sock: u64) -> bool {
     file(sock).is_some_and(is_nonblocking)
 }
 
+/// Whether the running program is nginx. Where a read has filled its buffer, it asks FIONREAD for what
+/// is left, and at 0 it waits for the next event of its edge-triggered epoll (`ngx_unix_recv`). But
+/// of a socket in the sockhash FIONREAD counts either what TCP has brought or what was handed over
+/// (`tcp_ioctl`, `tcp_bpf_ioctl`), and no event comes for the other. Known by its name, before it can
+/// have asked.
+#[inline(always)]
+pub fn counts_unread() -> bool {
+    // SAFETY: an address as a number.
+    let task = unsafe { bpf_get_current_task() };
+    let comm = kernel::read::<[u8; 8]>(task, kernel::offsets().task_comm).map(u64::from_ne_bytes);
+    comm.is_some_and(|comm| {
+        [*b"nginx\0\0\0", *b"openrest", *b"angie\0\0\0"].map(u64::from_ne_bytes).contains(&comm)
+    })
+}
+
 /// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in
 /// kernels before the end of 2025; one that listened before its pod was attached, and was not
 /// found to be fit since, could be such a one.
@@ -72,7 +90,7 @@ pub fn put_on_trial(ctx: &SockOpsContext) {
     if let Some(flow) = socket::flow(ctx) {
         flow.trial = ON_TRIAL & !flags;
     }
-    let _ = ctx.set_cb_flags((flags | BPF_SOCK_OPS_STATE_CB_FLAG | ON_TRIAL) as i32);
+    let _ = ctx.set_cb_flags((flags | FOR_LIFE | ON_TRIAL) as i32);
 }
 
 /// Something has come for a socket on trial. Once it was accepted, it is in for good or out.
@@ -83,12 +101,14 @@ pub fn judge(ctx: &SockOpsContext) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags) & !flow.trial;
     let blocks = !is_nonblocking(file) && !was_fed(flow);
     if blocks || !has_met(flow) {
-        if blocks {
-            count_blocking(flow.own.pod);
+        if !blocks {
+            give_up(flow);
         } else {
-            count_unanswered(flow.own.pod);
+            count_blocking(flow.own.pod);
+            if maps::ends(flow).is_some() {
+                let _ = PAIRS.remove(flow.pair);
+            }
         }
-        let _ = PAIRS.remove(flow.pair);
         socket::leave(flow.own.cookie);
         socket::forget_flow(ctx);
     }
@@ -101,8 +121,7 @@ pub fn judge(ctx: &SockOpsContext) {
 pub fn was_fed(flow: &Flow) -> bool {
     let mut peer = flow.peer;
     if peer.cookie == 0 {
-        // SAFETY: copied at once.
-        peer = unsafe { PAIRS.get(flow.pair) }.map_or(peer, |ends| ends.passive);
+        peer = maps::ends(flow).map_or(peer, |ends| ends.passive);
     }
     let fed = core::mem::offset_of!(Flow, fed) as u32;
     peer.cookie != 0 && kernel::read::<u64>(peer.flow, fed) != Some(0)

@@ -20,6 +20,7 @@ use shim::layout::*;
 use crate::{
     kernel,
     maps::{FLOWS, LISTENERS, Map, SOCKETS},
+    reader,
 };
 
 const SK_STORAGE: usize = BPF_MAP_TYPE_SK_STORAGE as usize;
@@ -104,13 +105,31 @@ pub fn forget_flow(ctx: &SockOpsContext) {
     }
 }
 
+/// What [`LISTENERS`] has of a socket that must stay plain TCP, and of what it accepts.
+const UNFIT: u64 = 1;
+
 /// Leaves a listener's address where the sockets it accepts will find it.
 #[inline(always)]
 pub fn mark_listener(ctx: &SockOpsContext) {
+    if reader::counts_unread() {
+        return mark_unfit(ctx);
+    }
     if let Some(listener) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) {
         // SAFETY: an address as a number; volatile, so that it is a store of the pointer itself.
         unsafe { ptr::write_volatile(listener, ctx.sock() as u64) };
     }
+}
+
+#[inline(always)]
+pub fn mark_unfit(ctx: &SockOpsContext) {
+    if let Some(mark) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) {
+        *mark = UNFIT;
+    }
+}
+
+#[inline(always)]
+pub fn is_unfit(ctx: &SockOpsContext) -> bool {
+    listener(ctx) == Some(UNFIT)
 }
 
 /// The address of the listener that an accepted socket comes from, if it was seen to listen.

@@ -1,4 +1,4 @@
-//! `shuntctl adopt`: accelerates pods that are running already.
+//! `adopt`: accelerates pods that are running already.
 //!
 //! It calls the plugin as a runtime would have, so that they get what a new pod gets.
 
@@ -18,6 +18,8 @@ use shim::{
 };
 
 use crate::{
+    conflist::SHUNT,
+    net_d,
     output::{Exit, Output},
     paths, pods,
 };
@@ -25,9 +27,10 @@ use crate::{
 /// What Kubernetes' runtimes call a pod's first interface.
 const IFNAME: &str = "eth0";
 
-/// Accelerates pods that are running already: their new connections. What cannot be seen from the
-/// node are annotations: pods that shall not be accelerated are to be excluded by namespace, or
-/// started anew.
+/// Accelerate the new connections of pods that are running already
+///
+/// Annotations cannot be seen from the node: pods with `shunt/accelerate: "off"` are to be excluded
+/// by namespace, or started anew afterwards.
 #[derive(clap::Args)]
 pub struct Adopt {
     #[command(flatten)]
@@ -80,7 +83,7 @@ impl<'a> Adoption<'a> {
         cni: &'a paths::Cni,
         logs: &'a pods::Logs,
     ) -> anyhow::Result<Self> {
-        let mut conf = entry(&cni.net_dir)?;
+        let mut conf = net_d::entry(&cni.net_dir)?;
         conf["pinPath"] = json!(paths.pin_path);
         conf["lockFile"] = json!(paths.lock_file);
         // The plugin then tells this process why it refuses.
@@ -154,7 +157,7 @@ impl<'a> Adoption<'a> {
         let mut conf = self.conf.clone();
         let below = pod.path.strip_prefix(&self.root).context("cgroup")?;
         conf["runtimeConfig"] = json!({ "cgroupPath": Path::new("/").join(below) });
-        let binary = self.bin_dir.join("shunt");
+        let binary = self.bin_dir.join(SHUNT);
         let mut plugin = Command::new(&binary)
             .env_clear()
             .envs([("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", sandbox), ("CNI_NETNS", netns)])
@@ -174,22 +177,6 @@ impl<'a> Adoption<'a> {
         }
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
-}
-
-/// Shunt's entry in the first list that has it, as a runtime would hand it to the plugin.
-pub fn entry(net_dir: &Path) -> anyhow::Result<Value> {
-    let entries = fs::read_dir(net_dir).with_context(|| net_dir.display().to_string())?;
-    let mut lists: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    lists.sort();
-    let found = lists.iter().find_map(|path| {
-        let list: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        let mut entry =
-            list["plugins"].as_array()?.iter().find(|plugin| plugin["type"] == "shunt")?.clone();
-        entry["name"] = list["name"].clone();
-        entry["cniVersion"] = list["cniVersion"].clone();
-        Some(entry)
-    });
-    found.with_context(|| format!("no list in {} has an entry of shunt", net_dir.display()))
 }
 
 impl fmt::Display for Adopted {

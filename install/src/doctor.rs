@@ -1,4 +1,4 @@
-//! `shuntctl doctor`: what this node can do, and why not. Found by trying, never by a version.
+//! `doctor`: what this node can do, and why not. Found by trying, never by a version.
 
 use std::{
     fmt, fs,
@@ -18,13 +18,15 @@ use shim::{
 };
 
 use crate::{
-    adopt,
+    conflist::SHUNT,
+    net_d,
     output::{Exit, Output},
     paths,
 };
 
-/// Tells what this node can do for its pods, and what is to be done about the rest. Ends with 0
-/// also where something is limited, and with 3 where pods cannot be accelerated.
+/// Tell what this node can do for its pods, and what to do about the rest
+///
+/// Ends with 0 also where something is limited, and with 3 where pods cannot be accelerated.
 #[derive(clap::Args)]
 pub struct Doctor {
     #[command(flatten)]
@@ -278,8 +280,8 @@ fn lock(file: &Path) -> Finding {
 }
 
 fn conflist(cni: &paths::Cni) -> Finding {
-    let binary = cni.bin_dir.join("shunt");
-    match adopt::entry(&cni.net_dir) {
+    let binary = cni.bin_dir.join(SHUNT);
+    match net_d::entry(&cni.net_dir) {
         Ok(_) if binary.exists() => {
             Finding::ok("conflist", format!("a list in {} has shunt", cni.net_dir.display()))
         }

@@ -1,4 +1,4 @@
-//! `shuntctl drain`: every connection goes back to TCP, and none loses a byte.
+//! `drain`: every connection goes back to TCP, and none loses a byte.
 
 use std::{
     collections::BTreeMap,
@@ -18,15 +18,16 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Takes every connection off the short way, without losing a byte. From then on no connection is
-/// accelerated until `drain --resume`; those that were taken off stay with TCP.
+/// Take every connection off the short way, without losing a byte
+///
+/// From then on none is accelerated until `drain --resume`; those that were taken off stay with TCP.
 #[derive(clap::Args)]
 pub struct Drain {
     #[command(flatten)]
     datapath: paths::Datapath,
     #[command(flatten)]
     patience: Patience,
-    /// Lets new connections take the short way again
+    /// Let new connections take the short way again
     #[arg(long)]
     resume: bool,
 }
@@ -34,8 +35,8 @@ pub struct Drain {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Patience {
     /// How long to wait until all that was handed over is read
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    timeout: u64,
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
 }
 
 /// What is still on the short way, and in whose sockets.
@@ -50,7 +51,7 @@ impl Drain {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
         let pins = &self.datapath.pin_path;
         if self.resume {
-            datapath::folders(pins).iter().try_for_each(|folder| drain::resume(folder))?;
+            folders(pins).iter().try_for_each(|folder| drain::resume(folder))?;
             output.print(&Left::default());
             return Ok(Exit::Done);
         }
@@ -62,7 +63,13 @@ impl Drain {
 /// Drains what is pinned of any layout. Tells `progress` whenever something has changed, and gives
 /// what is left: nothing, or that for which there was not time enough.
 pub fn all(pins: &Path, patience: Patience, progress: impl FnMut(&Left)) -> anyhow::Result<Left> {
-    these(pins, &datapath::folders(pins), patience, progress)
+    these(pins, &folders(pins), patience, progress)
+}
+
+fn folders(pins: &Path) -> Vec<PathBuf> {
+    let mut folders = datapath::folders(pins);
+    folders.retain(|folder| drain::is_possible(folder));
+    folders
 }
 
 /// As [`all`], for the layouts in these folders.
@@ -72,7 +79,7 @@ pub fn these(
     patience: Patience,
     mut progress: impl FnMut(&Left),
 ) -> anyhow::Result<Left> {
-    let deadline = Instant::now() + Duration::from_secs(patience.timeout);
+    let deadline = Instant::now() + patience.timeout;
     let mut drains =
         folders.iter().map(|folder| drain::Drain::begin(folder)).collect::<Result<Vec<_>, _>>()?;
     let mut told = None;

@@ -1,12 +1,20 @@
 //! `shuntctl`: puts shunt on a node, keeps it there, shows what it does, and takes it off.
 
 mod adopt;
+mod binary;
+mod change;
+mod claim;
+mod conflist;
 mod doctor;
 mod drain;
+mod entry;
 mod install;
+mod metrics;
+mod net_d;
 mod output;
 mod paths;
 mod pods;
+mod rewrites;
 mod status;
 mod uninstall;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! `shuntctl status`: which pods are accelerated, and what that gives them.
+//! `status`: which pods are accelerated, and what that gives them.
 
 use std::{
     collections::BTreeMap,
@@ -22,12 +22,12 @@ use crate::{
     paths, pods,
 };
 
-/// Shows which pods are accelerated, their connections, and how many bytes take the short way.
+/// Show which pods are accelerated, their connections, and how many bytes take the short way
 #[derive(clap::Args)]
 pub struct Status {
     #[command(flatten)]
     datapath: paths::Datapath,
-    /// Shows it again and again, so many seconds apart
+    /// Show it again and again, so many seconds apart
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
     watch: Option<u64>,
 }

@@ -1,11 +1,7 @@
-//! `shuntctl upgrade`: this build's programs in the place of those that are pinned, with no
+//! `upgrade`: this build's programs in the place of those that are pinned, with no
 //! connection disturbed.
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -13,7 +9,7 @@ use shim::{
     cgroup::Cgroup,
     datapath::{self, Datapath},
     drain,
-    layout::{VERSION, name},
+    layout::VERSION,
     lock::Lock,
 };
 
@@ -26,9 +22,10 @@ use crate::{
 
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Puts this version's programs in the place of those that are pinned. Where the layout of the
-/// maps is another, pods are attached to both, and the older goes once its connections have left
-/// the short way. What was interrupted is finished by the next call.
+/// Put this version's programs in the place of those that are pinned
+///
+/// Where the layout of the maps is another, pods are attached to both, and the older goes once its
+/// connections have left the short way. What was interrupted is finished by the next call.
 #[derive(clap::Args)]
 pub struct Upgrade {
     #[command(flatten)]
@@ -65,7 +62,8 @@ impl Upgrade {
             .filter(|folder| !folder.ends_with(VERSION))
             .collect();
         // No socket may enter both: the other layouts' stop before this one begins.
-        let (used, dead): (Vec<_>, Vec<_>) = others.into_iter().partition(|folder| is_used(folder));
+        let (used, dead): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|folder| drain::is_possible(folder));
         used.iter().try_for_each(|folder| drain::Drain::begin(folder).map(drop))?;
         drop(held);
 
@@ -96,11 +94,6 @@ impl Upgrade {
             all.filter(|pod| Cgroup::open(&pod.path).is_ok_and(|cgroup| pods.contains(&cgroup.id)));
         Ok(theirs.map(|pod| adoption.adopt(&pod)).collect())
     }
-}
-
-/// Whether it may have connections: what is removed, or was never complete, lacks one of these.
-fn is_used(folder: &Path) -> bool {
-    [name::SOCKETS, name::DRAINING, name::INSPECT].iter().all(|name| folder.join(name).exists())
 }
 
 impl fmt::Display for Report {

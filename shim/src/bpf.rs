@@ -12,6 +12,7 @@ use std::{
 };
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use crate::layout::*;
 
@@ -55,6 +56,8 @@ pub fn attach_cgroup(
     cgroup: BorrowedFd,
     kind: bpf_attach_type,
 ) -> io::Result<OwnedFd> {
+    // Linux before 5.11 charges the cgroup's storage to this limit, and says ENOMEM.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     let mut attr = empty();
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;

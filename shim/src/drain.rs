@@ -51,6 +51,13 @@ impl Drain {
     }
 }
 
+/// Whether a folder has all that draining it needs. One that is loaded or removed half has not, and
+/// no connections.
+pub fn is_possible(folder: &Path) -> bool {
+    let needed = [name::SOCKETS, name::DRAINING, name::INSPECT];
+    needed.iter().all(|name| folder.join(name).exists())
+}
+
 /// Lets new connections take the short way again. Those that were taken off it stay with TCP.
 pub fn resume(folder: &Path) -> anyhow::Result<()> {
     set(folder, 0)

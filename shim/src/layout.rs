@@ -305,6 +305,9 @@ pub struct NotPaired {
     pub remote: u64,
     /// Accepted from a client that is not an accelerated pod's.
     pub no_peer: u64,
+    /// Another socket waited under its numbers than the one that it was accepted from: chance, a
+    /// forger, or something on the way clears the packets' hash.
+    pub unproven: u64,
     /// Entered, but no accelerated end ever accepted it.
     pub unanswered: u64,
     pub excluded_port: u64,
@@ -317,6 +320,8 @@ pub struct NotPaired {
     pub turned: u64,
     /// The node is being drained.
     pub draining: u64,
+    /// nginx's, which would not read all: see `ebpf/src/reader.rs`.
+    pub counts_unread: u64,
     /// The sockhash is full.
     pub full: u64,
     /// The kernel refused for another reason (no memory, kTLS).
@@ -427,12 +432,16 @@ pub struct Offsets {
     pub sock_sndbuf: u32,
     pub sock_rcvbuf: u32,
     pub sock_uid: u32,
+    /// What the kernel marks the socket's packets with (`skb_hash`).
+    pub sock_txhash: u32,
     pub sock_user_data: u32,
     pub sock_socket: u32,
     pub sock_flags: u32,
     /// The bit of SOCK_ZEROCOPY in there.
     pub sock_zerocopy: u32,
     pub sock_cookie: u32,
+    pub sock_prot: u32,
+    pub proto_memory_pressure: u32,
     pub socket_sk: u32,
     pub socket_file: u32,
     pub file_flags: u32,
@@ -452,6 +461,10 @@ pub struct Offsets {
     pub msghdr_flags: u32,
     /// How many parameters tcp_bpf_recvmsg has: until 5.18 `nonblock` came before `flags`.
     pub recvmsg_parameters: u32,
+    pub skb_hash: u32,
+    pub task_comm: u32,
+    /// The packet in the context of a sock_ops program, as the kernel has it.
+    pub sock_ops_skb: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
 }
@@ -472,11 +485,14 @@ impl Offsets {
         sock_sndbuf: 0,
         sock_rcvbuf: 0,
         sock_uid: 0,
+        sock_txhash: 0,
         sock_user_data: 0,
         sock_socket: 0,
         sock_flags: 0,
         sock_zerocopy: 0,
         sock_cookie: 0,
+        sock_prot: 0,
+        proto_memory_pressure: 0,
         socket_sk: 0,
         socket_file: 0,
         file_flags: 0,
@@ -491,6 +507,9 @@ impl Offsets {
         psock_refcnt: 0,
         msghdr_flags: 0,
         recvmsg_parameters: 0,
+        skb_hash: 0,
+        task_comm: 0,
+        sock_ops_skb: 0,
         sk_msg_size: 0,
     };
 }

@@ -24,6 +24,8 @@ pub struct Chain {
     pub version: String,
     /// The plugins' confs (objects), in the order of ADD.
     pub plugins: Vec<Value>,
+    /// Where shunt is called from; else it is the one that was built.
+    pub bin_dir: Option<PathBuf>,
 }
 
 /// What a runtime says about one attachment.
@@ -57,6 +59,16 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Chain {
+    /// # Errors
+    /// It is no conflist's text.
+    pub fn parse(text: &str) -> Result<Chain> {
+        let list: Value = serde_json::from_str(text)?;
+        let field = |key| list[key].as_str().map(str::to_owned).context(key);
+        let plugins = list["plugins"].as_array().context("plugins")?.clone();
+        let (name, version) = (field("name")?, field("cniVersion")?);
+        Ok(Chain { name, version, plugins, bin_dir: None })
+    }
+
     /// ADD through the chain, each plugin with the result of the one before it.
     ///
     /// # Errors
@@ -152,7 +164,11 @@ impl Chain {
     ) -> Result<Option<Value>> {
         let kind = plugin["type"].as_str().context("a plugin without type")?;
         let conf = self.conf(plugin, call, result);
-        let output = invoke(&find(kind)?, &call.env(verb), conf.to_string().as_bytes())?;
+        let binary = match &self.bin_dir {
+            Some(dir) if kind == "shunt" => dir.join(kind),
+            _ => find(kind)?,
+        };
+        let output = invoke(&binary, &call.env(verb), conf.to_string().as_bytes())?;
         answer(&output).with_context(|| format!("{kind} {verb}"))
     }
 

@@ -23,15 +23,23 @@
 pub mod bpftool;
 pub mod cgroup;
 pub mod cni;
+pub mod cpu;
 pub mod istio;
 pub mod mptcp;
 pub mod node;
 pub mod pod;
+pub mod ratio;
 pub mod sandbox;
 pub mod shuntctl;
 pub mod sockopt;
+pub mod table;
 pub mod task;
 pub mod traffic;
+
+/// A test that this machine cannot run is counted as ignored, and says what the machine lacks.
+pub fn needs(trial: libtest_mimic::Trial, there: bool, lacking: &str) -> libtest_mimic::Trial {
+    if there { trial } else { trial.with_kind(lacking).with_ignored_flag(true) }
+}
 
 /// A test of that name; a failure tells all its causes.
 pub fn trial(name: &str, test: fn() -> anyhow::Result<()>) -> libtest_mimic::Trial {

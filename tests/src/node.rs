@@ -133,7 +133,7 @@ impl Node {
             }
             plugins.push(conf);
         }
-        Chain { name: self.name.clone(), version: version.into(), plugins }
+        Chain { name: self.name.clone(), version: version.into(), plugins, bin_dir: None }
     }
 
     /// What this node's shunt has pinned.
@@ -150,7 +150,9 @@ impl Node {
     /// It is not accelerated.
     pub fn counters(&self, pod: &Pod) -> Result<Counters> {
         let id = Cgroup::open(&pod.cgroup)?.id;
-        Ok(self.datapath()?.pod(id)?.context("not accelerated")?.counters)
+        let log = || fs::read_to_string(self.log()).unwrap_or_default();
+        let known = self.datapath()?.pod(id)?;
+        Ok(known.with_context(|| format!("not accelerated: {}", log()))?.counters)
     }
 
     /// The cookies of the sockets in the sockhash.

@@ -52,6 +52,8 @@ pub struct PodSpec {
     pub cgroup_by: CgroupBy,
     /// Has [`istio::redirect`]'s rules.
     pub redirect: bool,
+    /// Made with this instead of the node's own chain.
+    pub chain: Option<Chain>,
 }
 
 impl PodSpec {
@@ -66,6 +68,7 @@ impl PodSpec {
             cni_version: "1.0.0".into(),
             cgroup_by: CgroupBy::Path,
             redirect: false,
+            chain: None,
         }
     }
 
@@ -129,7 +132,9 @@ impl Pod {
             uid,
             ipv4: Ipv4Addr::UNSPECIFIED,
             ipv6: Ipv6Addr::UNSPECIFIED,
-            chain: node.chain(spec.shunt, &spec.cni_version, &spec.conf),
+            chain: spec
+                .chain
+                .unwrap_or_else(|| node.chain(spec.shunt, &spec.cni_version, &spec.conf)),
             call: Call {
                 container_id: container_id.clone(),
                 netns: netns.display().to_string(),
@@ -205,6 +210,14 @@ impl Pod {
         self.place(uid)?.start(command)
     }
 
+    /// Moves the calling process into the pod: for a [`Task`] that holds sockets of several.
+    ///
+    /// # Errors
+    /// The pod is gone.
+    pub fn enter(&self) -> Result<()> {
+        Ok(self.place(0)?.enter()?)
+    }
+
     /// Kills all that runs in the pod.
     ///
     /// # Errors
@@ -227,6 +240,7 @@ impl Pod {
             name: "cni-loopback".into(),
             version: "1.0.0".into(),
             plugins: vec![json!({"type": "loopback"})],
+            bin_dir: None,
         };
         let mut call = self.call.clone();
         call.ifname = "lo".into();

@@ -73,6 +73,20 @@ impl Stream {
         }
     }
 
+    /// Ends the connection as connect(2) to no address does: the socket can connect again.
+    ///
+    /// # Errors
+    /// Of connect(2).
+    pub fn disconnect(self) -> Result<OwnedFd> {
+        // SAFETY: all zeroes is an address of family AF_UNSPEC, and outlives the call.
+        let ret = unsafe {
+            let none: libc::sockaddr = std::mem::zeroed();
+            libc::connect(self.socket.as_raw_fd(), &raw const none, size_of_val(&none) as u32)
+        };
+        Errno::result(ret)?;
+        Ok(self.socket.into())
+    }
+
     /// # Errors
     /// Of accept4(2), or nobody came within [`PATIENCE`].
     pub fn accept(listener: &TcpListener, mode: Mode) -> Result<Self> {
@@ -98,7 +112,9 @@ impl Stream {
         self.socket.shutdown(how)
     }
 
-    fn wait(&self, events: PollFlags) -> io::Result<()> {
+    /// # Errors
+    /// None of these happens within [`Stream::patience`].
+    pub fn wait(&self, events: PollFlags) -> io::Result<()> {
         wait(self.socket.as_fd(), events, self.patience)
     }
 

@@ -1,5 +1,8 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
+mod forging;
+mod guards;
+mod install;
 mod load;
 mod operate;
 mod order;
@@ -7,6 +10,7 @@ mod pairing;
 mod pod;
 mod pressure;
 mod scale;
+mod semantics;
 mod sidecar;
 mod verbs;
 
@@ -28,9 +32,13 @@ fn main() -> ExitCode {
         pod::tests(),
         verbs::tests(),
         pairing::tests(),
+        forging::tests(),
         order::tests(),
         pressure::tests(),
+        guards::tests(),
+        install::tests(),
         operate::tests(),
+        semantics::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
     run(&args, tests).exit_code()

@@ -6,8 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use shim::layout::{VERSION, name};
 use std::{
-    env,
-    fs,
+    env, fs,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
     thread::sleep,
@@ -144,7 +143,12 @@ fn drain_under_load() -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let load = Load::start(&b, &a)?;
     goes_the_short_way(&node, &a)?;
-    let sockets = bpftool(["map".as_ref(), "show".as_ref(), "pinned".as_ref(), node.pin(name::SOCKETS).as_os_str()])?;
+    let sockets = bpftool([
+        "map".as_ref(),
+        "show".as_ref(),
+        "pinned".as_ref(),
+        node.pin(name::SOCKETS).as_os_str(),
+    ])?;
 
     let drained = call(&node, "drain", &[])?;
     ensure!(drained.code == 0 && drained.json["sockets"] == 0, "{drained:?}");
@@ -198,7 +202,7 @@ fn drain_tells_what_is_left() -> Result<()> {
     sent.wait()?;
     ensure!(shunted(&node, &a)? > 0, "{:?}", node.counters(&a)?);
     writer.join()?;
-    let left = call(&node, "drain", &["--timeout", "1"])?;
+    let left = call(&node, "drain", &["--timeout", "1s"])?;
     ensure!(left.code == 4 && left.json["unread"] == json!({"default/b": 1}), "{left:?}");
     read.raise()?;
     ensure!(reader.join()? == TOTAL);
@@ -213,7 +217,8 @@ fn upgrade_under_load() -> Result<()> {
     goes_the_short_way(&node, &a)?;
     let program = |pin: &str| -> Result<Value> {
         let pin = node.pin(pin);
-        Ok(bpftool(["prog".as_ref(), "show".as_ref(), "pinned".as_ref(), pin.as_os_str()])?["id"].clone())
+        Ok(bpftool(["prog".as_ref(), "show".as_ref(), "pinned".as_ref(), pin.as_os_str()])?["id"]
+            .clone())
     };
     let behind = |pod: &Pod| -> Result<Value> {
         let id = shim::cgroup::Cgroup::open(&pod.cgroup)?.id.to_string();
@@ -268,7 +273,12 @@ fn upgrade_to_another_layout() -> Result<()> {
     let connections = shim::connections::Connections::open(&older[0])?;
     let on_the_short_way = || Ok(connections.all()?.iter().any(|socket| socket.shunt != 0));
     until("connections are accelerated", on_the_short_way)?;
-    ensure!(call(&node, "doctor", &args)?.lines.iter().any(|it| it["todo"] == "call `shuntctl upgrade`"));
+    ensure!(
+        call(&node, "doctor", &args)?
+            .lines
+            .iter()
+            .any(|it| it["todo"] == "call `shuntctl upgrade`")
+    );
 
     let upgraded = call(&node, "upgrade", &args)?;
     ensure!(upgraded.code == 0 && upgraded.json["removed"] == json!(older), "{upgraded:?}");

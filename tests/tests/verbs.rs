@@ -11,11 +11,13 @@ use shim::{
     cgroup::Cgroup,
     layout::{Address, PodId},
 };
-use std::{fs, net::IpAddr, thread};
+use std::{ffi::OsStr, fs, net::IpAddr, thread, time::Instant};
 use tests::{
+    bpftool::bpftool,
     cni::{self, Call, expect_failure},
     node::Node,
     pod::{CgroupBy, Pod, PodSpec},
+    task::PATIENCE,
     trial,
 };
 
@@ -224,6 +226,13 @@ fn add_sweeps_pods_that_are_gone() -> Result<()> {
     gone.kill()?;
     tests::cgroup::remove(&gone.cgroup)?;
     ensure!(node.datapath()?.pod(gone_id)?.is_some());
+    // The kernel detaches a removed cgroup's links a little later, from a work queue.
+    let link = node.pin("links").join(gone_id.to_string());
+    let deadline = Instant::now() + PATIENCE;
+    let show = ["link", "show", "pinned"].map(OsStr::new).into_iter().chain([link.as_os_str()]);
+    while bpftool(show.clone())?["cgroup_id"] != 0 {
+        ensure!(Instant::now() < deadline, "still attached");
+    }
     let _next = node.pod("next")?;
     ensure!(node.datapath()?.pod(gone_id)?.is_none());
     ensure!(owner(&node, gone.ipv4)?.is_none());

@@ -159,11 +159,8 @@ fn examples() -> Result<Vec<(PathBuf, Chain)>> {
     let files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let conflists = files.into_iter().filter(|path| path.extension() == Some("conflist".as_ref()));
     let read = |path: PathBuf| {
-        let list: Value = serde_json::from_slice(&fs::read(&path)?)?;
-        let text = |key: &str| list[key].as_str().map(str::to_owned).context("no name, or version");
-        let (name, version) = (text("name")?, text("cniVersion")?);
-        let plugins = list["plugins"].as_array().context("no plugins")?.clone();
-        Ok((path, Chain { name, version, plugins }))
+        let chain = Chain::parse(&fs::read_to_string(&path)?)?;
+        Ok((path, chain))
     };
     conflists.map(read).collect()
 }

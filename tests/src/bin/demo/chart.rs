@@ -34,7 +34,7 @@ pub fn chart(title: &str, series: &Series) -> String {
     let (off_bins, on_bins) = (axis.bins(&off), axis.bins(&on));
     let peak = off_bins.iter().chain(&on_bins).copied().fold(0.0, f64::max);
 
-    let [requests, latency, .., cpu] = METRICS.each_ref().map(|m| series.summary(m).ratio);
+    let [requests, latency, .., cpu] = METRICS.each_ref().map(|m| series.summary(m).ratio.median);
     let mut svg = format!(
         "<text class='ink title' x='{LEFT}' y='24'>{title}</text>\
          <text class='faint' x='{LEFT}' y='43'>{requests:.2} × requests/s, \

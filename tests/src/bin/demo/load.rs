@@ -1,6 +1,6 @@
 //! The TCP load: 64 connections in a closed loop, every reply compared byte by byte.
 
-use crate::{cpu::Meter, stats::Measured};
+use crate::stats::Measured;
 use anyhow::{Context, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -12,7 +12,10 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tests::traffic::{Mode, Stream};
+use tests::{
+    cpu::Meter,
+    traffic::{Mode, Stream},
+};
 
 pub const CONNECTIONS: usize = 64;
 /// Of the load and of each server, as the sidecars have.

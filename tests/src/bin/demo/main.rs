@@ -1,7 +1,6 @@
 //! `make demo`: two pods of a service mesh on one node, without shunt and with it.
 
 mod chart;
-mod cpu;
 mod envoy;
 mod evidence;
 mod http;
@@ -28,6 +27,7 @@ use std::{
 use tests::{
     node::Node,
     sandbox::{self, Pins},
+    table::print as print_table,
 };
 
 /// Measures two pods with sidecars, off and on in turn, and writes a report.
@@ -106,10 +106,10 @@ fn brief(measured: &Measured) -> String {
 fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
     for (title, series) in loads {
         println!("\n{title}");
-        table::print(&table::COMPARISON, &table::comparison(series));
+        print_table(&table::COMPARISON, &table::comparison(series));
     }
     println!("\nWhich way the bytes went in the last round with shunt");
-    table::print(&table::COUNTERS, &table::counters(evidence));
+    print_table(&table::COUNTERS, &table::counters(evidence));
     for (command, output) in &evidence.dumps {
         println!("\n# {command}\n{output}");
     }

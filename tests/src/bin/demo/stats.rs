@@ -1,9 +1,12 @@
 //! What was measured, and what it comes to over several rounds.
 
-use crate::cpu::Spent;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
+use tests::{
+    cpu::Spent,
+    ratio::{Ratio, median},
+};
 
 /// One load, measured once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,10 +102,8 @@ pub struct Summary {
     /// Medians over the rounds.
     pub off: f64,
     pub on: f64,
-    /// on/off: median, least and greatest over the rounds.
-    pub ratio: f64,
-    pub least: f64,
-    pub greatest: f64,
+    /// on/off
+    pub ratio: Ratio,
 }
 
 impl Series {
@@ -116,24 +117,7 @@ impl Series {
     pub fn summary(&self, metric: &Metric) -> Summary {
         let values = |half: &[Measured]| half.iter().map(metric.of).collect::<Vec<_>>();
         let (off, on) = (values(&self.off), values(&self.on));
-        let ratios: Vec<_> = off.iter().zip(&on).map(|(off, on)| on / off).collect();
-        Summary {
-            off: median(&off),
-            on: median(&on),
-            ratio: median(&ratios),
-            least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-            greatest: ratios.iter().copied().fold(0.0, f64::max),
-        }
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => values[middle],
-        _ => (values[middle - 1] + values[middle]) / 2.0,
+        Summary { off: median(&off), on: median(&on), ratio: Ratio::new(&on, &off) }
     }
 }
 

@@ -18,7 +18,7 @@ pub fn comparison(series: &Series) -> Vec<Vec<String>> {
             format!("{name}{unit}"),
             format!("{:.0}", of.off),
             format!("{:.0}", of.on),
-            format!("{:.2} ({:.2}–{:.2})", of.ratio, of.least, of.greatest),
+            of.ratio.to_string(),
         ]
     };
     METRICS.iter().map(row).collect()
@@ -34,19 +34,4 @@ pub fn counters(evidence: &Evidence) -> Vec<Vec<String>> {
 
 fn amount(traffic: Traffic) -> String {
     format!("{} ({:.1} MiB)", traffic.messages, traffic.bytes as f64 / f64::from(1 << 20))
-}
-
-/// First column to the left, others to the right, as wide as they must be.
-pub fn print(head: &[&str], rows: &[Vec<String>]) {
-    let head = head.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let all = || std::iter::once(&head).chain(rows);
-    let width = |column: usize| all().map(|row: &Vec<String>| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
-    for row in all() {
-        print!("  {:<1$}", row[0], widths[0]);
-        for (cell, width) in row.iter().zip(&widths).skip(1) {
-            print!("  {cell:>width$}");
-        }
-        println!();
-    }
 }

@@ -1,7 +1,6 @@
 //! The HTTP load: wrk, with 64 connections in a closed loop.
 
 use crate::{
-    cpu::{Meter, Spent},
     load::{CONNECTIONS, THREADS},
     stats::Measured,
 };
@@ -13,7 +12,11 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-use tests::{node::Node, pod::Pod};
+use tests::{
+    cpu::{Meter, Spent},
+    node::Node,
+    pod::Pod,
+};
 
 /// Runs wrk in the pod for a second to warm up, then for the given time in whole seconds.
 ///

@@ -1,0 +1,317 @@
+//! One network configuration as text: shunt's entry in and out, every other byte as it was.
+//!
+//! What the files of a runtime's folder look like: libcni's `conf.go`, containerd's go-cni
+//! `opts.go`, Multus' `docs/configuration.md`.
+
+use std::ops::Range;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Serializer, Value, ser::PrettyFormatter, value::RawValue};
+
+/// The plugin's `type`, and so the name of its binary.
+pub const SHUNT: &str = "shunt";
+/// Multus' own plugin, and the one that asks its daemon.
+const MULTUS: [&str; 2] = ["multus", "multus-shim"];
+
+/// A list, or (without `plugins`) the conf of one plugin.
+#[derive(Deserialize)]
+pub struct Conf<'a> {
+    #[serde(default)]
+    pub name: String,
+    /// Missing: 0.1.0.
+    #[serde(rename = "cniVersion")]
+    version: Option<String>,
+    #[serde(default, rename = "cniVersions")]
+    versions: Vec<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    #[serde(borrow)]
+    plugins: Option<Vec<&'a RawValue>>,
+    /// `true`, also as a string: plugins in the list's own folder are not read.
+    #[serde(default, rename = "loadOnlyInlinedPlugins")]
+    only_inlined: Value,
+    /// Multus: the networks of every pod, the one that has its address first.
+    #[serde(borrow)]
+    delegates: Option<Vec<&'a RawValue>>,
+    /// Multus: where else the first of them is.
+    #[serde(rename = "clusterNetwork")]
+    pub cluster_network: Option<String>,
+}
+
+impl<'a> Conf<'a> {
+    /// # Errors
+    /// It is no JSON (any more, or not yet), or not a network configuration's.
+    pub fn parse(text: &'a str) -> Result<Self> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    pub fn is_list(&self) -> bool {
+        self.plugins.is_some()
+    }
+
+    pub fn is_multus(&self) -> bool {
+        self.kind.as_deref().is_some_and(|kind| MULTUS.contains(&kind))
+    }
+
+    /// The network that gives pods their address, where Multus' conf has it in itself.
+    pub fn delegate(&self) -> Option<&'a str> {
+        let delegates = self.delegates.as_ref().filter(|_| self.cluster_network.is_none());
+        delegates?.first().map(|delegate| delegate.get())
+    }
+
+    pub fn reads_folder(&self) -> bool {
+        let only = self.only_inlined.to_string();
+        !only.trim_matches('"').eq_ignore_ascii_case("true")
+    }
+
+    /// What a runtime calls plugins with: the newest that it knows of those named.
+    pub fn newest_version(&self) -> String {
+        let numbers = |version: &&str| -> Vec<u32> {
+            version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+        };
+        let named = self.version.iter().chain(&self.versions).map(String::as_str);
+        named.max_by_key(numbers).unwrap_or("0.1.0").to_owned()
+    }
+
+    fn plugins(&self) -> &[&'a RawValue] {
+        self.plugins.as_deref().unwrap_or(&[])
+    }
+}
+
+/// A list's text with `entry` behind all other plugins, and nowhere else.
+///
+/// # Errors
+/// It is no list, or one without another plugin.
+pub fn with_entry(text: &str, entry: &Value) -> Result<String> {
+    if entries(text)? == [entry.clone()] && is_shunt(Conf::parse(text)?.plugins().last()) {
+        return Ok(text.to_owned());
+    }
+    let text = without_entry(text)?;
+    let list = Conf::parse(&text)?;
+    let last = list.plugins().last().context("it has no plugin")?;
+    let Range { start, end } = span(&text, last);
+    let entry = like(&text[..start], last.get(), entry);
+    Ok(format!("{}{entry}{}", &text[..end], &text[end..]))
+}
+
+/// The text without shunt's entry. Without one, the text itself.
+///
+/// # Errors
+/// As [`Conf::parse`].
+pub fn without_entry(text: &str) -> Result<String> {
+    let list = Conf::parse(text)?;
+    let plugins = list.plugins();
+    let Some(index) = plugins.iter().position(|plugin| is_shunt(Some(plugin))) else {
+        return Ok(text.to_owned());
+    };
+    let own = span(text, plugins[index]);
+    let cut = match (index, plugins.get(1)) {
+        (0, Some(next)) => own.start..span(text, next).start,
+        (0, None) => own,
+        _ => span(text, plugins[index - 1]).end..own.end,
+    };
+    without_entry(&format!("{}{}", &text[..cut.start], &text[cut.end..]))
+}
+
+/// Multus' conf with its first delegate changed.
+///
+/// # Errors
+/// The delegate is no list, or `change`'s.
+pub fn in_delegate(text: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<String> {
+    let Some(delegate) = Conf::parse(text)?.delegate() else { return Ok(text.to_owned()) };
+    let Range { start, end } = range(text, delegate);
+    Ok(format!("{}{}{}", &text[..start], change(delegate)?, &text[end..]))
+}
+
+/// The list that a runtime makes of a single plugin's conf (libcni's ConfListFromConf).
+///
+/// # Errors
+/// It has no name, which shunt's plugin insists on.
+pub fn list_of(conf: &str) -> Result<String> {
+    let Conf { name, version, .. } = Conf::parse(conf)?;
+    ensure!(!name.is_empty(), "it has no name");
+    let version = Value::from(version.unwrap_or_else(|| "0.1.0".into()));
+    let (name, plugin) = (Value::from(name), conf.trim().replace('\n', "\n    "));
+    Ok(format!(
+        "{{\n  \"cniVersion\": {version},\n  \"name\": {name},\n  \"plugins\": [\n    {plugin}\n  ]\n}}\n"
+    ))
+}
+
+/// Shunt's entries, wherever they are in it.
+///
+/// # Errors
+/// As [`Conf::parse`].
+pub fn entries(text: &str) -> Result<Vec<Value>> {
+    let conf = Conf::parse(text)?;
+    let entries = conf.plugins().iter().filter(|plugin| is_shunt(Some(plugin)));
+    let mut entries: Vec<Value> =
+        entries.map(|plugin| serde_json::from_str(plugin.get())).collect::<Result<_, _>>()?;
+    if let Some(delegate) = conf.delegate() {
+        entries.extend(self::entries(delegate)?);
+    }
+    Ok(entries)
+}
+
+/// Text of a file of its own.
+pub fn file_of(entry: &Value) -> String {
+    format!("{entry:#}\n")
+}
+
+fn is_shunt(plugin: Option<&&RawValue>) -> bool {
+    let kind = |plugin: &&RawValue| Some(Conf::parse(plugin.get()).ok()?.kind? == SHUNT);
+    plugin.and_then(kind).unwrap_or(false)
+}
+
+fn span(text: &str, part: &RawValue) -> Range<usize> {
+    range(text, part.get())
+}
+
+/// Where in `text` a part of it is, that was borrowed from it.
+fn range(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// The comma and the entry, written as the plugin before is: on a line of its own, and its keys
+/// too.
+fn like(before: &str, plugin: &str, entry: &Value) -> String {
+    let lead = &before[before.trim_end_matches([' ', '\t', '\r', '\n']).len()..];
+    let Some((_, indent)) = lead.rsplit_once('\n') else { return format!(",{lead}{entry}") };
+    let Some((_, members)) = plugin.split_once('\n') else { return format!(",{lead}{entry}") };
+    let deeper = &members[..members.len() - members.trim_start_matches([' ', '\t']).len()];
+    let step = deeper.strip_prefix(indent).filter(|step| !step.is_empty()).unwrap_or("  ");
+    let mut pretty = Vec::new();
+    let formatter = PrettyFormatter::with_indent(step.as_bytes());
+    entry.serialize(&mut Serializer::with_formatter(&mut pretty, formatter)).expect("to memory");
+    let newline = if lead.contains("\r\n") { "\r\n" } else { "\n" };
+    let pretty = String::from_utf8_lossy(&pretty).replace('\n', &format!("{newline}{indent}"));
+    format!(",{lead}{pretty}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whitespace as nobody writes it.
+    fn gap(random: &mut fastrand::Rng) -> String {
+        let spaces = ["", "", " ", "\n", "\t", "\r\n", "  ", "\n    "];
+        (0..random.usize(..3)).map(|_| spaces[random.usize(..spaces.len())]).collect()
+    }
+
+    fn string(random: &mut fastrand::Rng) -> String {
+        let parts = ["a", "ß", "\\\"", "\\n", "\\u00e9", "{", "]", ",", "shunt", ":", "𝄞", "\\\\"];
+        let text: String =
+            (0..random.usize(..6)).map(|_| parts[random.usize(..parts.len())]).collect();
+        format!("\"{text}\"")
+    }
+
+    fn joined(random: &mut fastrand::Rng, [open, close]: [&str; 2], parts: Vec<String>) -> String {
+        let mut text = open.to_owned();
+        for (index, part) in parts.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            text += &[&gap(random), comma, &gap(random), part].concat();
+        }
+        text + &gap(random) + close
+    }
+
+    fn member(random: &mut fastrand::Rng, key: &str, value: &str) -> String {
+        format!("{key}{}:{}{value}", gap(random), gap(random))
+    }
+
+    fn value(random: &mut fastrand::Rng, depth: u32) -> String {
+        let count = random.usize(..4);
+        match random.u32(..if depth > 3 { 4 } else { 6 }) {
+            0 => string(random),
+            1 => ["0", "-1.5e+10", "12345678901234567890"][random.usize(..3)].into(),
+            2 => "true".into(),
+            3 => "null".into(),
+            4 => {
+                let parts = (0..count).map(|_| value(random, depth + 1)).collect();
+                joined(random, ["[", "]"], parts)
+            }
+            _ => object(random, vec![], depth + 1),
+        }
+    }
+
+    /// With unknown keys around those given.
+    fn object(random: &mut fastrand::Rng, mut members: Vec<String>, depth: u32) -> String {
+        for index in 0..random.usize(..4) {
+            let (key, value) = (format!("\"x-{index}\""), value(random, depth));
+            let member = member(random, &key, &value);
+            members.push(member);
+        }
+        random.shuffle(&mut members);
+        joined(random, ["{", "}"], members)
+    }
+
+    fn list(random: &mut fastrand::Rng) -> String {
+        let plugins = (0..random.usize(1..5))
+            .map(|index| {
+                let kind = member(random, "\"type\"", &format!("\"plugin-{index}\""));
+                object(random, vec![kind], 1)
+            })
+            .collect();
+        let plugins = joined(random, ["[", "]"], plugins);
+        let members = vec![
+            member(random, "\"cniVersion\"", "\"1.0.0\""),
+            member(random, "\"name\"", "\"net\""),
+            member(random, "\"plugins\"", &plugins),
+        ];
+        [gap(random), object(random, members, 0), gap(random)].concat()
+    }
+
+    #[test]
+    fn any_list_is_what_it_was_but_for_the_entry() {
+        let entry = json!({"type": "shunt", "logFile": "/var/log/\"x\".log", "excludedPorts": [1]});
+        for seed in 0..5000 {
+            let random = &mut fastrand::Rng::with_seed(seed);
+            let text = list(random);
+            let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            let with = with_entry(&text, &entry).unwrap();
+            let mut expected = parsed(&text);
+            expected["plugins"].as_array_mut().unwrap().push(entry.clone());
+            assert_eq!(parsed(&with).to_string(), expected.to_string(), "seed {seed}: {text}");
+            assert_eq!(with_entry(&with, &entry).unwrap(), with, "seed {seed}: twice");
+            let other = with_entry(&with, &json!({"type": "shunt"})).unwrap();
+            assert_eq!(with_entry(&other, &entry).unwrap(), with, "seed {seed}: replaced");
+            assert_eq!(without_entry(&with).unwrap(), text, "seed {seed}");
+            assert_eq!(without_entry(&text).unwrap(), text, "seed {seed}: none");
+
+            let multus = format!("{{\"type\": \"multus\", \"delegates\": [{text}]}}");
+            let nested = in_delegate(&multus, |list| with_entry(list, &entry)).unwrap();
+            assert_eq!(entries(&nested).unwrap(), std::slice::from_ref(&entry), "seed {seed}");
+            assert_eq!(in_delegate(&nested, without_entry).unwrap(), multus, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn half_a_list_is_none() {
+        let text = list(&mut fastrand::Rng::with_seed(7));
+        let text = text.trim();
+        for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+            assert!(with_entry(&text[..end], &json!({"type": "shunt"})).is_err(), "{end}");
+            assert!(without_entry(&text[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn an_entry_elsewhere_moves_behind_the_others() {
+        for text in [
+            r#"{"plugins": [{"type": "shunt"}, {"type": "a"}]}"#,
+            r#"{"plugins": [{"type": "a"}, {"type": "shunt"}, {"type": "b"}]}"#,
+            r#"{"plugins": [{"type": "shunt"}, {"type": "a"}, {"type": "shunt"}]}"#,
+        ] {
+            let with = with_entry(text, &json!({"type": "shunt"})).unwrap();
+            assert!(
+                with.ends_with(r#", {"type":"shunt"}]}"#)
+                    || with.ends_with(r#",{"type":"shunt"}]}"#),
+                "{with}"
+            );
+            assert_eq!(entries(&with).unwrap().len(), 1);
+            assert!(!without_entry(text).unwrap().contains("shunt"));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is measured: how many connections do what, with messages of which size.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// A message goes, the same comes back, then the next.
+    Echo,
+    /// Messages go one way, as fast as they are taken.
+    Stream,
+    /// As that, to a reader that pauses now and then.
+    Pauses,
+    /// As that, with buffers that the application has set.
+    SmallBuffers,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    pub load: Load,
+    /// Bytes.
+    pub size: usize,
+    pub connections: usize,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// Messages per second.
+    pub rate: f64,
+    /// CPU time of the whole machine.
+    pub cpu: Duration,
+}
+
+pub const CONNECTIONS: [usize; 4] = [1, 4, 8, 64];
+pub const SIZES: [usize; 6] = [64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
+
+pub const CELLS: [fn() -> Vec<Cell>; 4] = [
+    || all(Load::Echo, &SIZES),
+    || all(Load::Stream, &SIZES),
+    // Just above what may be queued at first on kernels that charge the reader, too.
+    || all(Load::Pauses, &[64 << 10, (64 << 10) + 1, (2 << 20) + 1]),
+    || all(Load::SmallBuffers, &[1 << 10, 16 << 10, 64 << 10]),
+];
+
+fn all(load: Load, sizes: &[usize]) -> Vec<Cell> {
+    let of_size = |&size| CONNECTIONS.map(|connections| Cell { load, size, connections });
+    sizes.iter().flat_map(of_size).collect()
+}
+
+impl Cell {
+    /// What the short way must reach of plain TCP; `None`: the slower of that and AF_UNIX.
+    pub fn least(&self) -> Option<f64> {
+        match self {
+            Cell { load: Load::Echo, size: 1024, connections: 64 } => Some(2.0),
+            Cell { load: Load::Echo, size: ..16384, .. } => None,
+            _ => Some(1.0),
+        }
+    }
+
+    /// Messages per second, or bytes for a stream.
+    pub fn amount(&self, rate: f64) -> String {
+        match self.load {
+            Load::Echo => format!("{rate:.0}/s"),
+            _ => format!("{:.0} MB/s", rate * self.size as f64 / 1e6),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let load = match self.load {
+            Load::Echo => "echo",
+            Load::Stream => "stream",
+            Load::Pauses => "stream, reader pauses",
+            Load::SmallBuffers => "stream, small buffers",
+        };
+        write!(f, "{load} {} x{}", size(self.size), self.connections)
+    }
+}
+
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        ..1024 => format!("{bytes} B"),
+        _ if bytes % (1 << 20) == 0 => format!("{} MB", bytes >> 20),
+        _ if bytes % 1024 == 0 => format!("{} KB", bytes >> 10),
+        _ => format!("{} KB + {}", bytes >> 10, bytes % 1024),
+    }
+}

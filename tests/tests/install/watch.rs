@@ -1,0 +1,292 @@
+//! `shuntctl watch`, while somebody rewrites what it keeps.
+
+use super::*;
+use crate::scale::scaled;
+use std::{
+    fs::{File, OpenOptions},
+    net::TcpStream,
+    process::Child,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("watch::keeps_the_entry_while_pods_are_made", keeps_the_entry),
+        trial("watch::killed_and_restarted", killed_and_restarted),
+        trial("watch::does_not_fight", does_not_fight),
+        trial("watch::keeps_the_binary", keeps_the_binary),
+        trial("watch::tells_what_it_does", tells),
+        trial("watch::leaves_an_uninstalled_node_alone", leaves_alone),
+    ]
+}
+
+/// Resident memory that a watch may take.
+const LIGHT: u64 = 10 << 20;
+
+struct Watch(Child);
+
+impl Watch {
+    fn start(host: &Host, more: &[&str]) -> Result<Watch> {
+        let log = OpenOptions::new().create(true).append(true).open(log(host))?;
+        let mut command = shuntctl::command()?;
+        command.args(host.arguments("watch")?).args(more).stderr(log);
+        Ok(Watch(command.spawn().context("shuntctl")?))
+    }
+
+    /// The most that it ever had resident, in bytes.
+    fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+    }
+
+    /// How often it went to sleep.
+    fn sleeps(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        Ok(line.context("voluntary_ctxt_switches")?.trim().parse()?)
+    }
+
+    fn stop(mut self) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "watch ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn log(host: &Host) -> PathBuf {
+    host.node.dir.join("watch.log")
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        ensure!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until the list of this generation has shunt's entry, and nothing else was changed in it.
+/// Whatever is read until then is what somebody wrote, or the beginning of what the primary writes.
+fn entry_is_back(host: &Host, generation: u64) -> Result<Duration> {
+    let (start, primary) = (Instant::now(), host.primary(generation));
+    let expected: Value = serde_json::from_str(&primary)?;
+    until("shunt's entry", || {
+        let text = fs::read_to_string(host.list())?;
+        let Ok(mut list) = serde_json::from_str::<Value>(&text) else {
+            ensure!(primary.starts_with(&text), "damaged: {text:?}");
+            return Ok(None);
+        };
+        let plugins = list["plugins"].as_array_mut().context("plugins")?;
+        let last = plugins.pop_if(|plugin| plugin["type"] == "shunt");
+        let current = list == expected;
+        ensure!(current || list["generation"].as_u64() < Some(generation), "damaged: {text:?}");
+        Ok((last.is_some() && current).then(|| start.elapsed()))
+    })
+}
+
+/// As terway's init container does: the file is truncated, and then written.
+fn rewrite(host: &Host, generation: u64) -> Result<()> {
+    let text = host.primary(generation);
+    let mut list = File::create(host.list())?;
+    let half = fastrand::usize(..text.len());
+    list.write_all(&text.as_bytes()[..half])?;
+    sleep(Duration::from_millis(fastrand::u64(..10)));
+    Ok(list.write_all(&text.as_bytes()[half..])?)
+}
+
+/// The list that a runtime has: a reload that fails leaves it with what it had (go-cni).
+fn reload(host: &Host, chain: &mut Chain) {
+    if let Ok(new) = host.chain() {
+        *chain = new;
+    }
+}
+
+fn keeps_the_entry() -> Result<()> {
+    let host = Host::new("keeps")?;
+    host.write_primary()?;
+    ensure!(host.install(&[])?.code == 0);
+    let watch = Watch::start(&host, &["--sweep=10s"])?;
+    let (rounds, over) = (scaled(200).max(5), AtomicBool::new(false));
+    let mut chain = host.chain()?;
+    let (worst, pods) = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let rewritten = (1..=rounds).map(|generation| {
+                // Twice, the second time while the entry is being put back.
+                rewrite(&host, generation * 2)?;
+                sleep(Duration::from_micros(fastrand::u64(..4000)));
+                rewrite(&host, generation * 2 + 1)?;
+                let back = entry_is_back(&host, generation * 2 + 1)?;
+                sleep(Duration::from_millis(250));
+                Ok(back)
+            });
+            let worst = rewritten.collect::<Result<Vec<_>>>();
+            over.store(true, Ordering::Relaxed);
+            anyhow::Ok(worst?.into_iter().max().unwrap_or_default())
+        });
+        let mut pods = 0;
+        let mut made = || -> Result<u64> {
+            while !over.load(Ordering::Relaxed) {
+                reload(&host, &mut chain);
+                let mut pod = host.pod("pod", chain.clone())?;
+                reload(&host, &mut chain);
+                pod.chain = chain.clone();
+                pods += 1;
+            }
+            Ok(pods)
+        };
+        let made = made();
+        let worst = writer.join().map_err(|_| anyhow::anyhow!("panicked"))?;
+        anyhow::Ok((worst?, made?))
+    })?;
+    ensure!(pods > 0);
+    host.accelerates()?;
+    println!(
+        "{rounds} rewrites, {pods} pods meanwhile: the entry was back within {worst:?}, {} KiB resident at most",
+        watch.memory()? >> 10
+    );
+    ensure!(watch.memory()? < LIGHT, "{} bytes resident", watch.memory()?);
+    until("it rests while nothing happens", || {
+        let before = watch.sleeps()?;
+        sleep(Duration::from_secs(1));
+        Ok((watch.sleeps()? == before).then_some(()))
+    })?;
+    watch.stop()
+}
+
+fn killed_and_restarted() -> Result<()> {
+    let host = Host::new("killed")?;
+    host.write_primary()?;
+    for generation in 1..=20 {
+        let mut watch = Watch::start(&host, &[])?;
+        rewrite(&host, generation * 2)?;
+        sleep(Duration::from_millis(fastrand::u64(..40)));
+        watch.0.kill()?;
+        watch.0.wait()?;
+        // What is there was written by the one or the other.
+        host.chain()?;
+        rewrite(&host, generation * 2 + 1)?;
+        let watch = Watch::start(&host, &[])?;
+        entry_is_back(&host, generation * 2 + 1)?;
+        drop(watch);
+    }
+    host.accelerates()
+}
+
+/// Somebody who takes the entry out as soon as it is there: both are alive, and slow.
+fn does_not_fight() -> Result<()> {
+    let host = Host::new("fight")?;
+    host.write_primary()?;
+    let _watch = Watch::start(&host, &[])?;
+    entry_is_back(&host, 0)?;
+    let told = until("a longer and longer wait", || {
+        if fs::read_to_string(host.list())?.contains("shunt") {
+            fs::write(host.list(), host.primary(0))?;
+        }
+        let log = fs::read_to_string(log(&host))?;
+        Ok(log.lines().find(|line| line.ends_with("waiting 800ms")).map(str::to_owned))
+    })?;
+    ensure!(told.contains(LIST) && told.contains("times so far"), "{told}");
+    // It does not give up.
+    entry_is_back(&host, 0)?;
+    Ok(())
+}
+
+fn keeps_the_binary() -> Result<()> {
+    let host = Host::new("binary")?;
+    host.write_primary()?;
+    let _watch = Watch::start(&host, &[])?;
+    entry_is_back(&host, 0)?;
+    let (binary, built) = (host.bin_dir.join("shunt"), fs::read(tests::cni::shunt()?)?);
+    let is_back = || {
+        until("the binary", || {
+            let same = fs::read(&binary).is_ok_and(|bytes| bytes == built);
+            let mode = fs::metadata(&binary).map_or(0, |file| file.mode() & 0o7777);
+            Ok((same && mode == 0o755).then_some(()))
+        })
+    };
+    is_back()?;
+    fs::remove_file(&binary)?;
+    is_back()?;
+    fs::write(&binary, "#!/bin/false")?;
+    is_back()?;
+    host.accelerates()
+}
+
+fn get(path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect("127.0.0.1:9477")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn metric(page: &str, name: &str) -> Result<u64> {
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("no {name} in {page}"))?.parse()?)
+}
+
+fn tells() -> Result<()> {
+    let host = Host::new("metrics")?;
+    let watch = Watch::start(&host, &["--metrics=127.0.0.1:9477"])?;
+    let answer = until("an answer", || Ok(get("/healthz").ok()))?;
+    let none = |answer: &str| answer.starts_with("HTTP/1.1 503 ") && answer.contains("net.d");
+    until("no primary", || Ok(none(&get("/healthz")?).then_some(())))?;
+    ensure!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    host.write_primary()?;
+    entry_is_back(&host, 0)?;
+    until("health", || Ok(get("/healthz")?.starts_with("HTTP/1.1 200 ").then_some(())))?;
+    host.accelerates()?;
+    let (a, b) = (host.pod("a", host.chain()?)?, host.pod("b", host.chain()?)?);
+    talk(&a, &b)?;
+    let page = get("/metrics")?;
+    ensure!(page.contains("text/plain; version=0.0.4"), "{page}");
+    let shunted = metric(&page, "shunt_shunted_bytes_total")?;
+    let counted = [&a, &b].map(|pod| Ok(host.node.counters(pod)?.shunted.bytes));
+    let counted = counted.into_iter().sum::<Result<u64>>()?;
+    ensure!(shunted >= counted && counted > 0, "{shunted} of {counted}");
+    ensure!(metric(&page, "shunt_pods")? == 2 && metric(&page, "shunt_installed")? == 1);
+    ensure!(metric(&page, "shunt_pods_accelerated_total")? == 4);
+    ensure!(metric(&page, "shunt_pods_not_accelerated_total{reason=\"full\"}")? == 0);
+    ensure!(metric(&page, "shunt_entry_put_back_total")? >= 1);
+    drop((a, b));
+    // A sum of those that are there would fall.
+    ensure!(metric(&get("/metrics")?, "shunt_shunted_bytes_total")? == shunted);
+    ensure!(metric(&get("/metrics")?, "shunt_pods")? == 0);
+    ensure!(get("/other")?.starts_with("HTTP/1.1 404 "));
+    ensure!(watch.memory()? < LIGHT, "{} bytes resident", watch.memory()?);
+    watch.stop()
+}
+
+fn leaves_alone() -> Result<()> {
+    let host = Host::new("alone")?;
+    host.write_primary()?;
+    let before = host.traces()?;
+    let watch = Watch::start(&host, &["--sweep=1s"])?;
+    entry_is_back(&host, 0)?;
+    ensure!(host.uninstall()?.code == 0);
+    fs::write(host.list(), host.primary(0))?;
+    sleep(Duration::from_millis(1500));
+    let log = log(&host);
+    ensure!(fs::read_to_string(&log)?.contains("uninstalled"));
+    fs::remove_file(log)?;
+    ensure!(host.traces()? == before);
+    // Installed again, it has its task again.
+    ensure!(host.install(&[])?.code == 0);
+    rewrite(&host, 1)?;
+    entry_is_back(&host, 1)?;
+    watch.stop()
+}

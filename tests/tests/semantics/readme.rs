@@ -1,0 +1,58 @@
+//! README's list of what an application could notice: the part of it that a test can read.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::utsname::uname;
+
+use super::scene::Pods;
+
+const README: &str = include_str!("../../../README.md");
+
+/// The rows of the list, `` | `name` … | what | where | ``: names, and where they differ.
+fn list() -> impl Iterator<Item = (Vec<&'static str>, &'static str)> {
+    let list = README.split("What an application could notice").nth(1).unwrap_or_default();
+    let list = list.split("What a node could notice").next().unwrap_or_default();
+    let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    rows.filter_map(|row| {
+        let (names, rest) = row.split_once(" | ")?;
+        Some((names.trim_end_matches('`').split("`, `").collect(), rest.rsplit_once('|')?.1.trim()))
+    })
+}
+
+/// Whether README says of a row that it differs on this kernel.
+pub fn lists(name: &str, pods: &Pods) -> Result<bool> {
+    let mut listed = list().filter(|(names, _)| names.contains(&name));
+    let Some((_, place)) = listed.next() else { return Ok(false) };
+    Ok(match place.strip_prefix("before Linux ") {
+        Some(version) => release()? < parse(version)?,
+        None if place == "without trampolines" => !has_trampolines(pods),
+        None => {
+            ensure!(place.is_empty(), "README: {name}: where is {place:?}?");
+            true
+        }
+    })
+}
+
+pub fn names_only(rows: &[&str]) -> Result<()> {
+    let listed: Vec<_> = list().flat_map(|(names, _)| names).collect();
+    ensure!(!listed.is_empty(), "no list");
+    for name in listed {
+        ensure!(rows.contains(&name), "no row is named {name}");
+    }
+    Ok(())
+}
+
+/// Whether the programs that need them are loaded.
+fn has_trampolines(pods: &Pods) -> bool {
+    let watches = pods.node.pin("watches").read_dir();
+    watches.is_ok_and(|mut pins| pins.next().is_some())
+}
+
+fn release() -> Result<(u32, u32)> {
+    parse(uname()?.release().to_str().context("kernel release")?)
+}
+
+fn parse(version: &str) -> Result<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let mut next = || numbers.next().context("no version")?.with_context(|| version.to_owned());
+    Ok((next()?, next()?))
+}
