@@ -55,6 +55,9 @@ fn active(ctx: &SockOpsContext) {
     if excluded(&pod.policy, remote_port(ctx)) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
     }
+    if maps::is_draining() {
+        return add(&mut pod.counters.not_paired.draining, 1);
+    }
     if has_turned(pod) {
         return add(&mut pod.counters.not_paired.turned, 1);
     }
@@ -142,6 +145,10 @@ fn passive(ctx: &SockOpsContext) {
 fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) -> Option<End> {
     if excluded(&pod.policy, field!(ctx, local_port) as u16) {
         add(&mut pod.counters.not_paired.excluded_port, 1);
+        return None;
+    }
+    if maps::is_draining() {
+        add(&mut pod.counters.not_paired.draining, 1);
         return None;
     }
     if has_turned(pod) {

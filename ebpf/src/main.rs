@@ -3,12 +3,13 @@
 //! [`establish`] runs when a connection of an attached pod is made and pairs its ends;
 //! [`message`] runs for every message sent on a paired socket and decides which way it goes;
 //! [`setsockopt`] refuses what such a socket cannot have; [`odd`] watches, where the kernel has
-//! trampolines, for what needs TCP.
+//! trampolines, for what needs TCP; [`inspect`] tells user space of a socket.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
 mod establish;
+mod inspect;
 mod kernel;
 mod maps;
 mod message;
@@ -20,8 +21,8 @@ mod setsockopt;
 mod socket;
 
 use aya_ebpf::{
-    macros::{cgroup_sockopt, fentry, sk_msg, sock_ops},
-    programs::{FEntryContext, SkMsgContext, SockOpsContext, SockoptContext},
+    macros::{cgroup_sockopt, classifier, fentry, sk_msg, sock_ops},
+    programs::{FEntryContext, SkMsgContext, SockOpsContext, SockoptContext, TcContext},
 };
 
 /// Always 1: 0 would discard what other programs on the cgroup answered.
@@ -42,6 +43,12 @@ pub fn shunt_message(ctx: SkMsgContext) -> u32 {
 #[cgroup_sockopt(setsockopt)]
 pub fn shunt_setsockopt(ctx: SockoptContext) -> i32 {
     setsockopt::allows(&ctx).into()
+}
+
+/// 1: the socket is in the sockhash.
+#[classifier]
+pub fn shunt_inspect(ctx: TcContext) -> i32 {
+    inspect::run(&ctx).is_some().into()
 }
 
 #[fentry]

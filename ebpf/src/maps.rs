@@ -23,6 +23,8 @@ pub static ATTACHMENTS: HashMap<Attachment, Attached, 8192, ON_DEMAND> = HashMap
 pub static ODD: LruHashMap<Cookie, Odd, 16384> = LruHashMap::new();
 #[btf_map(name = "node")]
 pub static NODE: Array<Node, 1> = Array::new();
+#[btf_map(name = "draining")]
+pub static DRAINING: Array<u32, 1> = Array::new();
 #[btf_map(name = "sockets")]
 pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, 262144, 0> = Map::new();
 #[btf_map(name = "flows")]
@@ -80,6 +82,12 @@ pub fn current_pod() -> PodId {
 pub fn pod<'a>(id: PodId) -> Option<&'a mut Pod> {
     // SAFETY: the kernel keeps the value until the program ends; counters are only added to.
     PODS.get_ptr_mut(id).map(|pod| unsafe { &mut *pod })
+}
+
+/// Whether no connection is to take the short way any more.
+#[inline(always)]
+pub fn is_draining() -> bool {
+    DRAINING.get(0).is_none_or(|draining| *draining != 0)
 }
 
 /// What `pairs` has of the flow's own connection. Under its numbers could also be another's, as a

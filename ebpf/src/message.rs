@@ -25,6 +25,7 @@ pub enum ByTcp {
     RcvLowat,
     QueueFull,
     Closing,
+    Draining,
 }
 
 #[inline(always)]
@@ -52,6 +53,7 @@ pub fn run(ctx: &SkMsgContext) {
             ByTcp::QueueFull => add(&mut counters.to_tcp.queue_full, 1),
             ByTcp::RcvLowat => add(&mut counters.to_tcp.rcvlowat, 1),
             ByTcp::Closing => add(&mut counters.to_tcp.closing, 1),
+            ByTcp::Draining => add(&mut counters.to_tcp.draining, 1),
             ByTcp::Blocking => add(&mut counters.to_tcp.blocking, 1),
             ByTcp::Turned => {
                 odd::count_turned(&flow.peer);
@@ -69,6 +71,9 @@ pub fn run(ctx: &SkMsgContext) {
 
 #[inline(always)]
 fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), ByTcp> {
+    if maps::is_draining() {
+        return Err(ByTcp::Draining);
+    }
     if flow.peer.cookie == 0 {
         meet(flow)?;
     }

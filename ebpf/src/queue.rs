@@ -48,6 +48,15 @@ pub fn is_empty(sock: u64) -> bool {
     kernel::read::<u64>(list, 0) == Some(list)
 }
 
+/// Somebody is inside send(2) or recv(2) of the socket: each holds a reference to its psock.
+#[inline(always)]
+pub fn is_in_use(sock: u64) -> bool {
+    let at = kernel::offsets();
+    kernel::read::<u64>(sock, at.sock_user_data)
+        .and_then(|user_data| kernel::read::<u32>(user_data & !7, at.psock_refcnt))
+        .is_none_or(|references| references > 1)
+}
+
 /// What TCP would have allowed: where the application has set the buffers, a share of those.
 #[inline(always)]
 fn limit(flow: &Flow, queue_limit: u32) -> u64 {

@@ -15,7 +15,7 @@ use aya_ebpf::{
     helpers::generated::bpf_get_current_task,
     programs::SockOpsContext,
 };
-use shim::layout::{Flow, PodId};
+use shim::layout::{Flow, KNOWN_LISTENER, PodId};
 
 use crate::{
     establish::{field, give_up, has_met},
@@ -74,11 +74,12 @@ pub fn counts_unread() -> bool {
 }
 
 /// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in
-/// kernels before the end of 2025; one that listened before its pod was attached is not known, and
-/// could be such a one.
+/// kernels before the end of 2025; one that listened before its pod was attached, and was not
+/// found to be fit since, could be such a one.
 #[inline(always)]
 pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
-    socket::listener(ctx).is_some_and(is_nonblocking_socket)
+    socket::listener(ctx)
+        .is_some_and(|listener| listener == KNOWN_LISTENER || is_nonblocking_socket(listener))
 }
 
 /// Asks for the callbacks of a socket that has entered. Other programs' flags stay, now and after

@@ -1,17 +1,23 @@
 //! `shuntctl`: puts shunt on a node, keeps it there, shows what it does, and takes it off.
 
+mod adopt;
 mod binary;
 mod change;
 mod claim;
 mod conflist;
+mod doctor;
+mod drain;
 mod entry;
 mod install;
 mod metrics;
 mod net_d;
 mod output;
 mod paths;
+mod pods;
 mod rewrites;
+mod status;
 mod uninstall;
+mod upgrade;
 mod watch;
 
 use std::process::ExitCode;
@@ -31,8 +37,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Adopt(adopt::Adopt),
+    Doctor(doctor::Doctor),
+    Drain(drain::Drain),
     Install(install::Install),
+    Status(status::Status),
     Uninstall(uninstall::Uninstall),
+    Upgrade(upgrade::Upgrade),
     Watch(watch::Watch),
 }
 
@@ -42,8 +53,13 @@ fn main() -> ExitCode {
     let level = env_logger::Env::default().default_filter_or("warn,shuntctl=info,shim=info");
     env_logger::Builder::from_env(level).init();
     let done = match command {
+        Command::Adopt(adopt) => adopt.run(output),
+        Command::Doctor(doctor) => doctor.run(output),
+        Command::Drain(drain) => drain.run(output),
         Command::Install(install) => install.run(output),
+        Command::Status(status) => status.run(output),
         Command::Uninstall(uninstall) => uninstall.run(output),
+        Command::Upgrade(upgrade) => upgrade.run(output),
         Command::Watch(watch) => watch.run(output),
     };
     done.unwrap_or_else(|error| output.fail(&error)).into()

@@ -108,6 +108,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
             zerocopy,
             turned,
             counts_unread,
+            draining,
             full,
             refused
         }
@@ -119,7 +120,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_to_tcp_total",
         to_tcp,
-        ToTcp { queue_full, rcvlowat, blocking, turned, oob, bypassed, closing }
+        ToTcp { queue_full, rcvlowat, blocking, turned, oob, bypassed, closing, draining }
     );
     by_reason!(samples, "shunt_turned_total", turns, Turned { splice, waitall });
     samples.push(("shunt_refused_options_total", "", refused_options));
@@ -154,7 +155,7 @@ fn page(state: &Shared, pins: &Path) -> String {
             samples.push(("shunt_pods", "", state.totals.last.len() as u64));
             samples.extend(state.totals());
         }
-        if let Ok(sockets) = datapath.sockets() {
+        if let Ok(sockets) = datapath.connections().and_then(|connections| connections.cookies()) {
             samples.push(("shunt_sockets", "", sockets.len() as u64));
         }
     });

@@ -246,6 +246,28 @@ pub fn uninstall(dir: &Path) -> Result<Removal, Unready> {
     Ok(removal)
 }
 
+/// Shunt's entry in the first list that has one, with the keys that a runtime adds to it.
+///
+/// # Errors
+/// The folder cannot be read, or no list has it.
+pub fn entry(dir: &Path) -> Result<Value> {
+    for path in files(dir, &EXTENSIONS)? {
+        // What cannot be read a runtime does not use either.
+        let Ok(text) = read(&path) else { continue };
+        let conf = Conf::parse(&text)?;
+        let mut entries = conflist::entries(&text)?;
+        let drop_in = fs::read(dir.join(&conf.name).join(DROP_IN)).unwrap_or_default();
+        entries
+            .extend(serde_json::from_slice::<Value>(&drop_in).ok().filter(|_| conf.reads_folder()));
+        if let Some(mut entry) = entries.into_iter().next() {
+            entry["name"] = Value::from(&*conf.name);
+            entry["cniVersion"] = conf.newest_version().into();
+            return Ok(entry);
+        }
+    }
+    Err(anyhow!("no list in {} has an entry of shunt", dir.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};

@@ -43,6 +43,22 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     }
 
+    /// In the place of what was there before.
+    pub fn refresh(self, report: &(impl Serialize + Display)) {
+        if !self.json {
+            print!("\x1b[H\x1b[2J");
+        }
+        self.print(report);
+    }
+
+    /// How far a command is that answers at its end.
+    pub fn progress(self, report: &(impl Serialize + Display)) {
+        match self.json {
+            true => self.print(report),
+            false => eprintln!("{report}"),
+        }
+    }
+
     pub fn fail(self, error: &anyhow::Error) -> Exit {
         match self.json {
             true => println!("{}", serde_json::json!({ "error": format!("{error:#}") })),

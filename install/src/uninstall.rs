@@ -5,17 +5,18 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use shim::{layout::name, lock::Lock};
+use shim::lock::Lock;
 
 use crate::{
     change::remove_unfinished,
     claim::Claim,
     conflist::SHUNT,
+    drain::{self, Patience},
     install::PATIENCE,
     net_d,
     output::{Exit, Output},
@@ -32,9 +33,8 @@ pub struct Uninstall {
     /// How long pods that are being made may still call the plugin
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     settle: Duration,
-    /// How long accelerated connections may still be open
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    patience: Patience,
     /// Leave the binary, for runtimes that call what a pod was made with (CRI-O), until those are gone
     #[arg(long)]
     keep_binary: bool,
@@ -57,8 +57,9 @@ impl Uninstall {
         }
         // Now, as another call would not know them any more.
         logs.iter().try_for_each(|log| report.removed(log, fs::remove_file(log)))?;
-        if let Some(left) = self.drain()? {
-            report.waits_for = Some(left);
+        let left = drain::all(&self.datapath.pin_path, self.patience, |_| ())?;
+        if left.sockets > 0 {
+            report.waits_for = Some(left.to_string());
             output.print(&report);
             return Ok(Exit::TimedOut);
         }
@@ -94,31 +95,6 @@ impl Uninstall {
         let logs = removal.entries.iter().filter_map(|entry| entry["logFile"].as_str());
         let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
         Ok(logs.map(PathBuf::from).filter(is_file).collect())
-    }
-
-    /// Ends pairing, and waits for the connections that are accelerated: what is in their queues
-    /// goes with the maps. What is left, where the time does not suffice.
-    fn drain(&self) -> Result<Option<String>> {
-        let deadline = Instant::now() + self.timeout;
-        {
-            let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-            match fs::remove_dir_all(self.datapath.pin_path.join(name::LINKS)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-        }
-        loop {
-            // Of another layout: nothing is known of its sockets, and waiting would not help.
-            let datapath = shim::datapath::Datapath::open(&self.datapath.pin_path).ok().flatten();
-            let open = datapath.map(|datapath| datapath.sockets()).transpose()?;
-            match open.map_or(0, |sockets| sockets.len()) {
-                0 => return Ok(None),
-                left if Instant::now() >= deadline => {
-                    return Ok(Some(format!("{left} accelerated sockets are still open")));
-                }
-                _ => sleep(Duration::from_millis(100)),
-            }
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use shim::{
     cgroup::{self, Cgroup},
-    datapath::Datapath,
+    datapath::{Datapath, Names},
     layout::{Attachment, MAX_CONTAINER_ID, Policy},
     lock::Lock,
     refusal::Refusal,
@@ -58,7 +58,12 @@ fn attach(
     let cgroup =
         Cgroup::of_pod(&root, named, call.arg("K8S_POD_UID")).map_err(Refusal::NoCgroup)?;
     let ips = addresses::of_pod(ips, &call.netns)?;
-    datapath.add(&attachment, &conf.network, &cgroup, &ips, policy)?;
+    let names = Names {
+        network: &conf.network,
+        namespace: call.arg("K8S_POD_NAMESPACE").unwrap_or_default(),
+        pod: call.arg("K8S_POD_NAME").unwrap_or_default(),
+    };
+    datapath.add(&attachment, names, &cgroup, &ips, policy)?;
     log::info!("accelerated: {ips:?} in {}", cgroup.path.display());
     Ok(())
 }

@@ -26,10 +26,10 @@ plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets);
 
 /// # Safety
 /// `attr` must be what `cmd` reads, with pointers that are valid for it.
-unsafe fn bpf(cmd: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
+unsafe fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
     let size = size_of::<bpf_attr>();
     // SAFETY: the caller's.
-    let ret = unsafe { libc::syscall(libc::SYS_bpf, cmd as u32, attr, size) };
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, cmd as u32, std::ptr::from_mut(attr), size) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret as i32) }
 }
 
@@ -46,7 +46,7 @@ pub fn attach_sk_msg(program: BorrowedFd, map: BorrowedFd) -> io::Result<()> {
     attr.__bindgen_anon_5.attach_bpf_fd = program.as_raw_fd() as u32;
     attr.__bindgen_anon_5.attach_type = bpf_attach_type::BPF_SK_MSG_VERDICT as u32;
     // SAFETY: no pointers.
-    unsafe { bpf(bpf_cmd::BPF_PROG_ATTACH, &attr) }.map(drop)
+    unsafe { bpf(bpf_cmd::BPF_PROG_ATTACH, &mut attr) }.map(drop)
 }
 
 /// Attaches a program to a cgroup by a link, as one of many (a link is always
@@ -63,7 +63,7 @@ pub fn attach_cgroup(
     attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
     attr.link_create.attach_type = kind as u32;
     // SAFETY: no pointers; the kernel gives a new descriptor.
-    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
 pub fn pin(object: BorrowedFd, path: &Path) -> io::Result<()> {
@@ -72,7 +72,7 @@ pub fn pin(object: BorrowedFd, path: &Path) -> io::Result<()> {
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     attr.__bindgen_anon_4.bpf_fd = object.as_raw_fd() as u32;
     // SAFETY: the path outlives the call.
-    unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &attr) }.map(drop)
+    unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr) }.map(drop)
 }
 
 /// Opens a pinned object.
@@ -81,7 +81,7 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let mut attr = empty();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     // SAFETY: the path outlives the call; the kernel gives a new descriptor.
-    unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &mut attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
 /// The cgroup that a cgroup link is attached to; 0 once that cgroup is gone.
@@ -93,19 +93,60 @@ pub fn cgroup_of_link(link: BorrowedFd) -> io::Result<u64> {
         attr.info.bpf_fd = link.as_raw_fd() as u32;
         attr.info.info_len = size_of::<bpf_link_info>() as u32;
         attr.info.info = (&raw mut info) as u64;
-        bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &attr)?;
+        bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
         Ok(info.__bindgen_anon_1.cgroup.cgroup_id)
     }
 }
 
-/// Writes one value. For map types that aya's wrappers refuse.
-pub fn update(map: BorrowedFd, key: u64, value: u64) -> io::Result<()> {
+/// Writes one value. For map types that aya's wrappers refuse. Key and value are of the map's sizes.
+pub fn update<K: aya::Pod>(map: BorrowedFd, key: K, value: u64) -> io::Result<()> {
     let mut attr = empty();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
     attr.__bindgen_anon_2.key = (&raw const key) as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw const value) as u64;
-    // SAFETY: both outlive the call; the maps this is used for have 8-byte keys and values.
-    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+    // SAFETY: both outlive the call.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// Which programs are attached to a cgroup, and with which flags (BPF_F_ALLOW_…); as many as fit.
+pub fn query(cgroup: BorrowedFd, kind: bpf_attach_type) -> io::Result<(u32, Vec<u32>)> {
+    let mut programs = [0_u32; 64];
+    let mut attr = empty();
+    attr.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd() as u32;
+    attr.query.attach_type = kind as u32;
+    attr.query.prog_ids = (&raw mut programs) as u64;
+    attr.query.__bindgen_anon_2.prog_cnt = programs.len() as u32;
+    // SAFETY: the array outlives the call; the kernel has filled the fields that are read.
+    unsafe {
+        bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
+        let count = (attr.query.__bindgen_anon_2.prog_cnt as usize).min(programs.len());
+        Ok((attr.query.attach_flags, programs[..count].to_vec()))
+    }
+}
+
+/// Removes a key, which need not be there, from a map with 8-byte keys.
+pub fn delete(map: BorrowedFd, key: u64) -> io::Result<()> {
+    let mut attr = empty();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = (&raw const key) as u64;
+    // SAFETY: the key outlives the call.
+    match unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr) } {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Puts another program behind a link. `Ok(false)`: what it was attached to is gone.
+pub fn update_link(link: BorrowedFd, program: BorrowedFd) -> io::Result<bool> {
+    let mut attr = empty();
+    attr.link_update.link_fd = link.as_raw_fd() as u32;
+    attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    // SAFETY: no pointers.
+    match unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr) } {
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(true),
+    }
 }
 
 /// The keys of a map with 8-byte keys. A key that comes or goes meanwhile may be missed.
@@ -118,7 +159,7 @@ pub fn keys(map: BorrowedFd) -> io::Result<Vec<u64>> {
         attr.__bindgen_anon_2.key = keys.last().map_or(0, |key| (key as *const u64) as u64);
         attr.__bindgen_anon_2.__bindgen_anon_1.next_key = (&raw mut next) as u64;
         // SAFETY: both outlive the call.
-        match unsafe { bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &attr) } {
+        match unsafe { bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) } {
             Ok(_) => keys.push(next),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(keys),
             Err(error) => return Err(error),

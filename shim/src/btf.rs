@@ -41,6 +41,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         tcp_rcv_wup: bytes("tcp_sock", "rcv_wup")?,
         tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
+        psock_refcnt: bytes("sk_psock", "refcnt")?,
         msghdr_flags: bytes("msghdr", "msg_flags")?,
         recvmsg_parameters: btf.parameters("tcp_bpf_recvmsg")?,
         skb_hash: bytes("sk_buff", "hash")?,
@@ -48,6 +49,12 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
     })
+}
+
+/// Whether a structure of this kernel's has a field.
+pub fn has_field(structure: &str, field: &str) -> anyhow::Result<bool> {
+    let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
+    Ok(Btf::parse(&data)?.offset_bits(structure, field).is_ok())
 }
 
 #[derive(Clone, Copy)]

@@ -75,6 +75,74 @@ impl Cgroup {
     }
 }
 
+/// A pod's cgroup, as a kubelet named it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodCgroup {
+    pub uid: String,
+    pub path: PathBuf,
+}
+
+impl PodCgroup {
+    /// All that are below `root`, of both drivers and all QoS classes.
+    pub fn all(root: &Path) -> Vec<Self> {
+        let mut all = Vec::new();
+        walk(root, SEARCH_DEPTH, &mut all);
+        all.sort();
+        all
+    }
+
+    /// The processes of all its containers.
+    pub fn processes(&self) -> Vec<i32> {
+        processes(&self.path)
+    }
+
+    /// Id of the container that was there first, which is the sandbox that a runtime names in ADD
+    /// and DEL: ids of cgroups only grow. `None` where the runtime has none or names it otherwise.
+    pub fn sandbox(&self) -> Option<String> {
+        let created = |(dir, _): &(PathBuf, String)| fs::metadata(dir).map(|dir| dir.ino()).ok();
+        let containers = children(&self.path).into_iter().filter_map(|dir| {
+            let id = container_id(dir.file_name()?.to_str()?)?.to_owned();
+            Some((dir, id))
+        });
+        containers.min_by_key(|container| created(container).unwrap_or(u64::MAX)).map(|(_, id)| id)
+    }
+}
+
+fn processes(dir: &Path) -> Vec<i32> {
+    let told = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let below = children(dir).into_iter().flat_map(|dir| processes(&dir));
+    // 0: it is in a pid namespace that is not below ours.
+    told.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid > 0).chain(below).collect()
+}
+
+fn walk(dir: &Path, depth: usize, found: &mut Vec<PodCgroup>) {
+    for path in children(dir) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(uid) = pod_uid(&name) {
+            found.push(PodCgroup { uid, path });
+        } else if let Some(deeper) = depth.checked_sub(1) {
+            walk(&path, deeper, found);
+        }
+    }
+}
+
+/// Of `pod<uid>` or `…-pod<uid>.slice`: a UUID, or for static pods 32 digits without dashes.
+fn pod_uid(name: &str) -> Option<String> {
+    let uid = match name.strip_suffix(".slice") {
+        Some(stem) => stem.rsplit_once("-pod")?.1.replace('_', "-"),
+        None => name.strip_prefix("pod")?.to_owned(),
+    };
+    let digits = uid.replace('-', "");
+    (digits.len() == 32 && digits.bytes().all(|c| c.is_ascii_hexdigit())).then_some(uid)
+}
+
+/// Of `<id>` or `cri-containerd-<id>.scope`.
+fn container_id(name: &str) -> Option<&str> {
+    let id = name.strip_suffix(".scope").and_then(|scope| scope.rsplit('-').next());
+    let id = id.unwrap_or(name);
+    (id.len() == 64 && id.bytes().all(|c| c.is_ascii_hexdigit())).then_some(id)
+}
+
 impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
@@ -116,12 +184,7 @@ fn pod_level(path: &Path, uid: Option<&str>) -> PathBuf {
 }
 
 fn search(dir: &Path, names: &[String; 2], depth: usize) -> Option<PathBuf> {
-    let children: Vec<PathBuf> = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect();
+    let children = children(dir);
     let is_pod = |path: &&PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         *name == names[0] || name.strip_suffix(&names[1]).is_some_and(|rest| rest.ends_with('-'))
@@ -133,9 +196,37 @@ fn search(dir: &Path, names: &[String; 2], depth: usize) -> Option<PathBuf> {
     children.iter().find_map(|child| search(child, names, deeper))
 }
 
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    dirs.map(|entry| entry.path()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_are_known_by_their_names() {
+        let uid = "01234567-89ab-cdef-0123-456789abcdef";
+        for (name, expected) in [
+            (format!("pod{uid}"), Some(uid.to_owned())),
+            (
+                format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_")),
+                Some(uid.to_owned()),
+            ),
+            (format!("kubepods-pod{}.slice", uid.replace('-', "")), Some(uid.replace('-', ""))),
+            ("kubepods-burstable.slice".to_owned(), None),
+            ("pod-of-something-else".to_owned(), None),
+            (format!("pod{uid}x"), None),
+        ] {
+            assert_eq!(pod_uid(&name), expected, "{name}");
+        }
+        let id = "0f".repeat(32);
+        assert_eq!(container_id(&format!("cri-containerd-{id}.scope")), Some(&*id));
+        assert_eq!(container_id(&id), Some(&*id));
+        assert_eq!(container_id("container"), None);
+    }
 
     #[test]
     fn names_of_all_runtimes_lead_to_the_pods_cgroup() {

@@ -4,10 +4,11 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind},
+    io::ErrorKind,
     net::{IpAddr, Ipv6Addr},
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +18,9 @@ use aya::{
 };
 use aya_obj::generated::bpf_attach_type::{self, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS};
 
-use crate::{bpf, cgroup::Cgroup, layout::*, load, refusal::Refusal};
+use crate::{
+    bpf, cgroup::Cgroup, connections::Connections, layout::*, listeners, load, refusal::Refusal,
+};
 
 /// Whoever changes something through this holds the [`crate::lock::Lock`].
 pub struct Datapath {
@@ -26,24 +29,34 @@ pub struct Datapath {
     pod_ips: HashMap<MapData, Address, PodIp>,
     attachments: HashMap<MapData, Attachment, Attached>,
     node: Array<MapData, Node>,
-    sockets: OwnedFd,
+    listeners: OwnedFd,
     cgroup_pod: OwnedFd,
 }
 
+/// What a pod and its network are called, as far as is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    pub network: &'a str,
+    pub namespace: &'a str,
+    pub pod: &'a str,
+}
+
 impl Datapath {
-    /// What is pinned at `pins`, loaded and pinned first if need be.
+    /// What is pinned below `pins` with this layout, loaded and pinned first if need be.
     pub fn open_or_load(pins: &Path) -> Result<Self, Refusal> {
-        load::load(pins)?;
-        Ok(Self::open_pins(pins)?)
+        let pins = folder(pins);
+        load::load(&pins)?;
+        Ok(Self::open_pins(&pins)?)
     }
 
-    /// What is pinned at `pins`; `None` if nothing is.
+    /// What is pinned below `pins` with this layout; `None` if nothing is.
     pub fn open(pins: &Path) -> Result<Option<Self>, Refusal> {
-        if !load::is_complete(pins) {
+        let pins = folder(pins);
+        if !load::is_complete(&pins) {
             return Ok(None);
         }
-        load::compare_maps(pins)?;
-        Ok(Some(Self::open_pins(pins)?))
+        load::compare_maps(&pins)?;
+        Ok(Some(Self::open_pins(&pins)?))
     }
 
     fn open_pins(pins: &Path) -> anyhow::Result<Self> {
@@ -53,7 +66,7 @@ impl Datapath {
             pod_ips: load::map(pins, name::POD_IPS)?.try_into()?,
             attachments: load::map(pins, name::ATTACHMENTS)?.try_into()?,
             node: load::map(pins, name::NODE)?.try_into()?,
-            sockets: other(name::SOCKETS)?,
+            listeners: other(name::LISTENERS)?,
             cgroup_pod: other(name::CGROUP_POD)?,
             pins: pins.to_owned(),
         })
@@ -64,14 +77,14 @@ impl Datapath {
     pub fn add(
         &mut self,
         attachment: &Attachment,
-        network: &str,
+        names: Names,
         cgroup: &Cgroup,
         ips: &[IpAddr],
         policy: &Policy,
     ) -> Result<(), Refusal> {
         self.sweep()?;
         self.remove(attachment)?;
-        let added = self.register(attachment, network, cgroup.id, ips, policy);
+        let added = self.register(attachment, names, cgroup.id, ips, policy);
         let attached = added.and_then(|()| self.attach(cgroup));
         if attached.is_err() {
             self.remove(attachment)?;
@@ -84,12 +97,18 @@ impl Datapath {
     fn register(
         &mut self,
         attachment: &Attachment,
-        network: &str,
+        names: Names,
         id: PodId,
         ips: &[IpAddr],
         policy: &Policy,
     ) -> Result<(), Refusal> {
-        let attached = Attached { pod: id, network: cut(network) };
+        let attached = Attached {
+            pod: id,
+            since: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+            network: cut(names.network),
+            namespace: cut(names.namespace),
+            name: cut(names.pod),
+        };
         let full = |map| move |error| refused(map, error);
         self.attachments.insert(attachment, attached, 0).map_err(full(name::ATTACHMENTS))?;
         for ip in ips {
@@ -237,13 +256,37 @@ impl Datapath {
         Ok(())
     }
 
-    /// Whether the pod's link is pinned and its cgroup still exists.
-    fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
-        match bpf::open_pin(&self.link_pin(name::LINKS, pod)) {
-            Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).context("the pod's link"),
+    pub fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
+        is_attached(&self.pins, pod)
+    }
+
+    /// Puts this build's programs in the place of those that are pinned, and behind every link.
+    /// A connection that is on the short way keeps its sk_msg program. How many pods there are.
+    ///
+    /// # Errors
+    /// The kernel refuses; a later call finishes what was begun.
+    pub fn upgrade(&self) -> Result<usize, Refusal> {
+        load::load_and_pin(&self.pins)?;
+        let pods = attached(&self.pins);
+        for (folder, program) in [(name::GUARDS, name::SETSOCKOPT), (name::LINKS, name::ESTABLISH)]
+        {
+            let program = bpf::open_pin(&self.pins.join(program)).context(program)?;
+            for pod in &pods {
+                let pin = self.link_pin(folder, *pod);
+                let link = bpf::open_pin(&pin).with_context(|| pin.display().to_string())?;
+                bpf::update_link(link.as_fd(), program.as_fd())
+                    .with_context(|| format!("cannot update {}", pin.display()))?;
+            }
         }
+        Ok(pods.len())
+    }
+
+    /// Lets what a pod's listeners accept take part, where no program saw them listen. How many.
+    ///
+    /// # Errors
+    /// Their descriptors may not be had.
+    pub fn adopt_listeners(&self, processes: &[i32]) -> anyhow::Result<usize> {
+        listeners::adopt(self.listeners.as_fd(), processes)
     }
 
     fn link_pin(&self, folder: &str, pod: PodId) -> PathBuf {
@@ -290,10 +333,38 @@ impl Datapath {
         Ok(self.attachments.iter().collect::<Result<_, _>>()?)
     }
 
-    /// The cookies of all sockets that bytes may be handed to.
-    pub fn sockets(&self) -> io::Result<Vec<Cookie>> {
-        bpf::keys(self.sockets.as_fd())
+    /// The sockets that bytes may be handed to.
+    pub fn connections(&self) -> anyhow::Result<Connections> {
+        Connections::open(&self.pins)
     }
+}
+
+/// The folders of all layouts that anything is pinned of; this one's may be among them.
+pub fn folders(pins: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(pins).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    dirs.map(|entry| entry.path()).collect()
+}
+
+/// The pods that are attached with what is pinned in a layout's folder.
+pub fn attached(folder: &Path) -> Vec<PodId> {
+    let links = fs::read_dir(folder.join(name::LINKS)).into_iter().flatten().flatten();
+    let ids = links.filter_map(|link| link.file_name().to_str()?.parse().ok());
+    ids.filter(|pod| is_attached(folder, *pod).unwrap_or(true)).collect()
+}
+
+/// Whether the pod's link is pinned and its cgroup still exists.
+fn is_attached(folder: &Path, pod: PodId) -> anyhow::Result<bool> {
+    match bpf::open_pin(&folder.join(name::LINKS).join(pod.to_string())) {
+        Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("the pod's link"),
+    }
+}
+
+/// The folder of this layout.
+pub fn folder(pins: &Path) -> PathBuf {
+    pins.join(VERSION)
 }
 
 fn cut<const N: usize>(name: &str) -> [u8; N] {

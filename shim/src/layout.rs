@@ -3,7 +3,16 @@
 //! All fields are laid out without padding, so that a value is a plain array of bytes to the
 //! kernel, and carry names that a person reads in `bpftool map dump`.
 
-/// Names of maps and programs: also their names under the pin folder.
+/// Name of this layout, and of its folder below the pin folder: versions of shunt with different
+/// layouts live side by side there. To be changed with anything in this file that a map or a
+/// program of another version would take for something else.
+pub const VERSION: &str = "v1";
+
+/// Names of maps and programs: also their names under the layout's folder.
+///
+/// [`SOCKETS`](name::SOCKETS), [`DRAINING`](name::DRAINING) and [`INSPECT`](name::INSPECT), with
+/// [`SocketState`] and the folders of links, are the same in every layout, so that every version
+/// of shunt can drain every other.
 pub mod name {
     /// Sockhash, cookie → socket: every socket that may be redirected to.
     pub const SOCKETS: &str = "sockets";
@@ -25,8 +34,21 @@ pub mod name {
     pub const ODD: &str = "odd";
     /// One value: counters of the node.
     pub const NODE: &str = "node";
-    pub const MAPS: [&str; 9] =
-        [SOCKETS, PAIRS, FLOWS, ODD, PODS, POD_IPS, ATTACHMENTS, CGROUP_POD, NODE];
+    /// One value: 1 while no connection is to take the short way.
+    pub const DRAINING: &str = "draining";
+    pub const MAPS: [&str; 11] = [
+        SOCKETS,
+        PAIRS,
+        FLOWS,
+        LISTENERS,
+        ODD,
+        PODS,
+        POD_IPS,
+        ATTACHMENTS,
+        CGROUP_POD,
+        NODE,
+        DRAINING,
+    ];
 
     /// sock_ops program: pairs connections and enters sockets.
     pub const ESTABLISH: &str = "shunt_establish";
@@ -34,6 +56,9 @@ pub mod name {
     pub const MESSAGE: &str = "shunt_message";
     /// cgroup/setsockopt program: refuses what an accelerated socket cannot have.
     pub const SETSOCKOPT: &str = "shunt_setsockopt";
+    /// Classifier that is attached nowhere: user space runs it to learn a socket's
+    /// [`SocketState`](super::SocketState).
+    pub const INSPECT: &str = "shunt_inspect";
     /// fentry programs, and the kernel's functions that they watch. Not every kernel has them.
     pub const WATCHERS: [(&str, &str); 3] = [
         ("shunt_splice", "tcp_splice_read"),
@@ -54,6 +79,9 @@ pub const MAX_EXCLUDED_PORTS: usize = 16;
 pub const MAX_CONTAINER_ID: usize = 128;
 /// Bytes of a network's name that the attachments map keeps.
 pub const MAX_NETWORK: usize = 64;
+/// Bytes of a pod's namespace and name (63 and 253 in Kubernetes) that it keeps.
+pub const MAX_NAMESPACE: usize = 64;
+pub const MAX_POD_NAME: usize = 256;
 /// IFNAMSIZ of linux/if.h.
 pub const MAX_IFNAME: usize = 16;
 
@@ -118,8 +146,19 @@ impl Attachment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attached {
     pub pod: PodId,
+    /// Seconds since 1970.
+    pub since: u64,
     /// The network's name in its conflist (GC speaks of one network), cut to fit.
     pub network: [u8; MAX_NETWORK],
+    /// As far as the runtime told, cut to fit.
+    pub namespace: [u8; MAX_NAMESPACE],
+    pub name: [u8; MAX_POD_NAME],
+}
+
+/// The text in a field that is padded with zeroes.
+#[cfg(feature = "std")]
+pub fn text(field: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(field.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 /// `bytes` with zeroes behind, or `None` if there is no room for one.
@@ -128,6 +167,10 @@ pub fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     out.get_mut(..bytes.len())?.copy_from_slice(bytes);
     (bytes.len() < N).then_some(out)
 }
+
+/// Value of [`name::LISTENERS`] for a listener whose address is not known but which was found to
+/// be fit by user space, which writes no other.
+pub const KNOWN_LISTENER: u64 = 1;
 
 /// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
 #[repr(C)]
@@ -188,6 +231,24 @@ impl Flow {
     pub const SHUNT: u32 = 1;
 }
 
+/// What [`name::INSPECT`] tells of a socket in the sockhash. It is the packet that the program runs
+/// on: it goes in with the cookie, and comes out complete.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketState {
+    pub cookie: Cookie,
+    /// Whose socket it is.
+    pub pod: PodId,
+    /// What it sends goes the short way; 1 or 0, as all that follow.
+    pub shunt: u32,
+    /// Its peer is known.
+    pub met: u32,
+    /// Something that was handed to it is unread.
+    pub unread: u32,
+    /// Somebody is inside its send(2) or recv(2).
+    pub busy: u32,
+}
+
 /// Value of the odd map: what a socket was seen to be used for, 1 each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -229,6 +290,7 @@ impl Policy {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Traffic {
     pub messages: u64,
     pub bytes: u64,
@@ -237,6 +299,7 @@ pub struct Traffic {
 /// Why a connection end of this pod stayed plain TCP.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct NotPaired {
     /// Its peer's address is not on this node.
     pub remote: u64,
@@ -255,6 +318,8 @@ pub struct NotPaired {
     pub zerocopy: u64,
     /// The pod has turned to other ways of reading before: see [`Turned`].
     pub turned: u64,
+    /// The node is being drained.
+    pub draining: u64,
     /// nginx's, which would not read all: see `ebpf/src/reader.rs`.
     pub counts_unread: u64,
     /// The sockhash is full.
@@ -266,6 +331,7 @@ pub struct NotPaired {
 /// Why a direction of a connection went back to TCP, or a message stayed on it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct ToTcp {
     /// The peer's queue was over its limit.
     pub queue_full: u64,
@@ -281,12 +347,15 @@ pub struct ToTcp {
     pub bypassed: u64,
     /// The peer's socket has left the sockhash, or this one may not send any more.
     pub closing: u64,
+    /// The node is being drained.
+    pub draining: u64,
 }
 
 /// Sockets of this pod that were read by recv(2), were handed bytes, and then were read otherwise:
 /// those bytes it may have missed. From then on the pod's new connections are plain TCP.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Turned {
     /// By splice(2).
     pub splice: u64,
@@ -297,6 +366,7 @@ pub struct Turned {
 /// Counters of one pod. They only grow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Counters {
     /// Connection ends of this pod whose peer was found.
     pub paired: u64,
@@ -330,6 +400,7 @@ pub struct Pod {
 /// What became of the pods that a runtime asked for, on the node as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct Node {
     pub accelerated: u64,
     pub not_accelerated: NotAccelerated,
@@ -340,6 +411,7 @@ pub struct Node {
 /// Why pods stayed without acceleration.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct NotAccelerated {
     /// Its cgroup was not found.
     pub no_cgroup: u64,
@@ -384,6 +456,8 @@ pub struct Offsets {
     pub tcp_rcv_wup: u32,
     pub tcp_rcv_nxt: u32,
     pub psock_ingress_msg: u32,
+    /// One, and one more for everybody who is inside send(2) or recv(2).
+    pub psock_refcnt: u32,
     pub msghdr_flags: u32,
     /// How many parameters tcp_bpf_recvmsg has: until 5.18 `nonblock` came before `flags`.
     pub recvmsg_parameters: u32,
@@ -402,7 +476,7 @@ const _: () = {
     assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
     assert!(size_of::<Pod>() == offset_of!(Pod, counters) + size_of::<Counters>());
-    assert!(size_of::<Attached>() == 8 + MAX_NETWORK);
+    assert!(size_of::<Attached>() == 16 + MAX_NETWORK + MAX_NAMESPACE + MAX_POD_NAME);
 };
 
 impl Offsets {
@@ -430,6 +504,7 @@ impl Offsets {
         tcp_rcv_wup: 0,
         tcp_rcv_nxt: 0,
         psock_ingress_msg: 0,
+        psock_refcnt: 0,
         msghdr_flags: 0,
         recvmsg_parameters: 0,
         skb_hash: 0,

@@ -13,12 +13,20 @@ mod btf;
 #[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]
+pub mod connections;
+#[cfg(feature = "std")]
 pub mod datapath;
+#[cfg(feature = "std")]
+pub mod drain;
+#[cfg(feature = "std")]
+mod listeners;
 #[cfg(feature = "std")]
 mod load;
 #[cfg(feature = "std")]
 pub mod lock;
 #[cfg(feature = "std")]
 pub mod paths;
+#[cfg(feature = "std")]
+pub mod probe;
 #[cfg(feature = "std")]
 pub mod refusal;

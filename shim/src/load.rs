@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapInfo},
-    programs::{CgroupSockopt, FEntry, SkMsg, SockOps, links::FdLink},
+    programs::{CgroupSockopt, FEntry, SchedClassifier, SkMsg, SockOps, links::FdLink},
 };
 use aya_obj::Object;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -85,31 +85,33 @@ pub fn compare_maps(pins: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
-    let offsets = btf::offsets()?;
-    let mut loader = EbpfLoader::new();
-    // A sockhash with 8-byte values is a type that aya has no wrapper for.
-    loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
-    for map in name::MAPS {
-        loader.map_pin_path(map, pins.join(map));
-    }
-    let mut ebpf = loader.load(OBJECT).context("cannot create the maps")?;
+/// Loads what this build has and pins it in the place of what is there.
+///
+/// # Errors
+/// The kernel refuses; nothing is half done that a later call does not finish.
+pub fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
+    let mut ebpf = create(Some(pins))?;
+    let ebpf = &mut ebpf;
 
-    let message: &mut SkMsg = program(&mut ebpf, name::MESSAGE)?;
-    message.load().context("the kernel refuses the sk_msg program")?;
-    let message_fd = message.fd().context("sk_msg")?.try_clone().context("sk_msg")?;
-    replace_pin(&pins.join(name::MESSAGE), |pin| message.pin(pin).map_err(Into::into))?;
-
-    // Before the first socket enters: one that is in the map already would never get it.
+    // Before the first socket enters: one that is in the map already never gets it, and keeps the
+    // one that it has.
+    let message: &mut SkMsg = program(ebpf, name::MESSAGE)?;
     let sockets = bpf::open_pin(&pins.join(name::SOCKETS)).context("the sockhash")?;
-    bpf::attach_sk_msg(message_fd.as_fd(), sockets.as_fd())
+    bpf::attach_sk_msg(message.fd().context("sk_msg")?.as_fd(), sockets.as_fd())
         .context("cannot attach the sk_msg program to the sockhash")?;
 
-    let setsockopt: &mut CgroupSockopt = program(&mut ebpf, name::SETSOCKOPT)?;
-    setsockopt.load().context("the kernel refuses the setsockopt program")?;
-    replace_pin(&pins.join(name::SETSOCKOPT), |pin| setsockopt.pin(pin).map_err(Into::into))?;
+    replace_pin(&pins.join(name::MESSAGE), |pin| Ok(message.pin(pin)?))?;
+    let setsockopt: &mut CgroupSockopt = program(ebpf, name::SETSOCKOPT)?;
+    replace_pin(&pins.join(name::SETSOCKOPT), |pin| Ok(setsockopt.pin(pin)?))?;
+    let inspect: &mut SchedClassifier = program(ebpf, name::INSPECT)?;
+    replace_pin(&pins.join(name::INSPECT), |pin| Ok(inspect.pin(pin)?))?;
 
-    let unwatched = watch(&mut ebpf, pins).err().map_or(0, |refusal| {
+    let watched = watch(ebpf).and_then(|links| {
+        links.into_iter().try_for_each(|(name, link)| {
+            replace_pin(&pins.join(name::WATCHES).join(name), |pin| Ok(drop(link.pin(pin)?)))
+        })
+    });
+    let unwatched = watched.err().map_or(0, |refusal| {
         log::info!("splice, MSG_WAITALL and MSG_OOB are not watched: {refusal:#}");
         errno(&refusal)
     });
@@ -117,14 +119,46 @@ fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
     let known = node.get(&0, 0).context(name::NODE)?;
     node.set(0, Node { unwatched, ..known }, 0).context(name::NODE)?;
 
-    let establish: &mut SockOps = program(&mut ebpf, name::ESTABLISH)?;
-    establish.load().context("the kernel refuses the sock_ops program")?;
-    replace_pin(&pins.join(name::ESTABLISH), |pin| establish.pin(pin).map_err(Into::into))?;
+    let establish: &mut SockOps = program(ebpf, name::ESTABLISH)?;
+    replace_pin(&pins.join(name::ESTABLISH), |pin| Ok(establish.pin(pin)?))?;
     Ok(())
 }
 
+/// Whether this kernel takes the programs; if it does, why it does not take the watchers. Leaves
+/// nothing behind.
+pub fn try_out() -> anyhow::Result<anyhow::Result<()>> {
+    let mut ebpf = create(None)?;
+    Ok(watch(&mut ebpf).map(drop))
+}
+
+/// Loads the programs: with maps that are pinned, or else with maps of their own.
+fn create(pins: Option<&Path>) -> anyhow::Result<Ebpf> {
+    let offsets = btf::offsets()?;
+    let mut loader = EbpfLoader::new();
+    // A sockhash with 8-byte values is a type that aya has no wrapper for.
+    loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
+    if let Some(pins) = pins {
+        for map in name::MAPS {
+            loader.map_pin_path(map, pins.join(map));
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).context("cannot create the maps")?;
+    let refused = |name| format!("the kernel refuses the program {name}");
+    let [message, setsockopt, inspect, establish] =
+        [name::MESSAGE, name::SETSOCKOPT, name::INSPECT, name::ESTABLISH];
+    program::<&mut SkMsg>(&mut ebpf, message)?.load().with_context(|| refused(message))?;
+    program::<&mut CgroupSockopt>(&mut ebpf, setsockopt)?
+        .load()
+        .with_context(|| refused(setsockopt))?;
+    program::<&mut SchedClassifier>(&mut ebpf, inspect)?
+        .load()
+        .with_context(|| refused(inspect))?;
+    program::<&mut SockOps>(&mut ebpf, establish)?.load().with_context(|| refused(establish))?;
+    Ok(ebpf)
+}
+
 /// Attaches the watchers, all or none: kernels without trampolines refuse them.
-fn watch(ebpf: &mut Ebpf, pins: &Path) -> anyhow::Result<()> {
+fn watch(ebpf: &mut Ebpf) -> anyhow::Result<Vec<(&'static str, FdLink)>> {
     let btf = Btf::from_sys_fs()?;
     let mut links = Vec::new();
     for (name, function) in name::WATCHERS {
@@ -133,10 +167,7 @@ fn watch(ebpf: &mut Ebpf, pins: &Path) -> anyhow::Result<()> {
         let link = watcher.attach().context(function)?;
         links.push((name, FdLink::from(watcher.take_link(link)?)));
     }
-    for (name, link) in links {
-        replace_pin(&pins.join(name::WATCHES).join(name), |pin| Ok(drop(link.pin(pin)?)))?;
-    }
-    Ok(())
+    Ok(links)
 }
 
 fn errno(error: &anyhow::Error) -> u64 {
@@ -144,21 +175,26 @@ fn errno(error: &anyhow::Error) -> u64 {
     causes.find_map(io::Error::raw_os_error).unwrap_or(libc::ENOTSUP) as u64
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<P>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+    P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
 {
     let program = ebpf.program_mut(name).with_context(|| format!("the object has no {name}"))?;
     Ok(program.try_into()?)
 }
 
+/// At no time is nothing pinned there.
 fn replace_pin(pin: &Path, set: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    match fs::remove_file(pin) {
-        Ok(()) => (),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-        Err(error) => return Err(error).with_context(|| pin.display().to_string()),
+    // Names with dots are the bpffs's own.
+    let new = pin
+        .with_file_name(format!("{}-new", pin.file_name().unwrap_or_default().to_string_lossy()));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| new.display().to_string());
+        }
+        _ => set(&new).with_context(|| format!("cannot pin {}", new.display()))?,
     }
-    set(pin).with_context(|| format!("cannot pin {}", pin.display()))
+    fs::rename(&new, pin).with_context(|| format!("cannot pin {}", pin.display()))
 }
 
 /// Opens a pinned map.

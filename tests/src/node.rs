@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use shim::{
     cgroup::Cgroup,
-    datapath::Datapath,
+    datapath::{self, Datapath},
     layout::{Cookie, Counters},
 };
 use std::{
@@ -160,7 +160,12 @@ impl Node {
     /// # Errors
     /// Nothing is pinned, or the kernel refuses.
     pub fn sockets(&self) -> Result<Vec<Cookie>> {
-        Ok(self.datapath()?.sockets()?)
+        Ok(self.datapath()?.connections()?.cookies()?.into_iter().collect())
+    }
+
+    /// Where this node's shunt has pinned that object.
+    pub fn pin(&self, name: &str) -> PathBuf {
+        datapath::folder(&self.pins).join(name)
     }
 
     /// Log file of this node's shunt.

@@ -88,7 +88,7 @@ pub struct Pod {
     pub uid: String,
     pub ipv4: Ipv4Addr,
     pub ipv6: Ipv6Addr,
-    /// The pod's cgroup, an absolute path. Its processes are in `container` below it.
+    /// The pod's cgroup, an absolute path. Its processes are in its sandbox's below it.
     pub cgroup: PathBuf,
     /// Path of its network namespace.
     pub netns: PathBuf,
@@ -227,7 +227,7 @@ impl Pod {
     }
 
     fn container(&self) -> PathBuf {
-        self.cgroup.join("container")
+        self.cgroup.join(&self.container_id)
     }
 
     fn place(&self, uid: u32) -> Result<Place> {

@@ -16,7 +16,9 @@ pub fn command() -> Result<Command> {
 #[derive(Debug)]
 pub struct Answer {
     pub code: i32,
-    /// What it printed with `--json`; the last line where there are several.
+    /// What it printed with `--json`, line by line.
+    pub lines: Vec<Value>,
+    /// The last line.
     pub json: Value,
     pub stderr: String,
 }
@@ -29,10 +31,12 @@ pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Answer>
     let output = command()?.args(args).arg("--json").output().context("shuntctl")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let last = text.trim_end().lines().last().unwrap_or("null");
+    let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
+    let lines = lines.with_context(|| format!("{text} {stderr}"))?;
     Ok(Answer {
         code: output.status.code().context("shuntctl was killed")?,
-        json: serde_json::from_str(last).with_context(|| format!("{text} {stderr}"))?,
+        json: lines.last().cloned().unwrap_or_default(),
+        lines,
         stderr,
     })
 }

@@ -303,7 +303,7 @@ fn id(pod: &Pod) -> Result<u64> {
 
 /// Whose ends (active, passive) `pairs` has under these numbers; 0: nobody's.
 fn ends(node: &Node, pair: Pair) -> Result<(u64, u64)> {
-    let pin = node.pins.join(name::PAIRS);
+    let pin = node.pin(name::PAIRS);
     let all = bpftool(["map".as_ref(), "dump".as_ref(), "pinned".as_ref(), pin.as_os_str()])?;
     let all = all.as_array().context("no list")?.iter().map(|entry| &entry["formatted"]);
     let found = all.clone().find(|entry| {
@@ -334,7 +334,7 @@ fn only_root_reads_the_maps() -> Result<()> {
     // The maps, the two programs and the pod's link.
     assert!(files >= name::MAPS.len() + 3, "{files} pins");
     for map in name::MAPS {
-        let pin = node.pins.join(map).display().to_string();
+        let pin = node.pin(map).display().to_string();
         let id = bpftool(["map", "show", "pinned", &pin])?["id"].to_string();
         for by in [["pinned", &pin], ["id", &id]] {
             let show = || bpftool::text([["map", "show"], by].concat());

@@ -218,8 +218,9 @@ fn unaccepted_leaves() -> Result<()> {
 fn full_sockhash_is_tcp() -> Result<()> {
     let node = Node::new("full")?;
     // What is pinned is used, whatever its size.
-    fs::create_dir(&node.pins)?;
-    let pin = node.pins.join(name::SOCKETS).display().to_string();
+    let pin = node.pin(name::SOCKETS);
+    fs::create_dir_all(pin.parent().context("folder")?)?;
+    let pin = pin.display().to_string();
     let map = ["type", "sockhash", "key", "8", "value", "8", "entries", "1", "name", name::SOCKETS];
     bpftool::text([["map", "create", &pin].as_slice(), &map].concat())?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);

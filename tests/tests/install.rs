@@ -255,7 +255,7 @@ fn half_installed() -> Result<()> {
     let breaks: [Break; 5] = [
         |host| fs::remove_file(host.bin_dir.join("shunt")),
         |host| fs::remove_dir_all(&host.node.pins),
-        |host| fs::remove_file(host.node.pins.join("shunt_establish")),
+        |host| fs::remove_file(host.node.pin("shunt_establish")),
         |host| host.write_primary().map_err(io::Error::other),
         // As a process leaves it that was killed while writing.
         |host| fs::write(host.net_dir.join(format!("{LIST}.shunt-new")), "{"),

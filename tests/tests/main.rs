@@ -3,6 +3,8 @@
 mod forging;
 mod guards;
 mod install;
+mod load;
+mod operate;
 mod order;
 mod pairing;
 mod pod;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         pressure::tests(),
         guards::tests(),
         install::tests(),
+        operate::tests(),
         semantics::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();

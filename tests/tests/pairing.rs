@@ -8,6 +8,7 @@ use nix::sys::socket::{
 };
 use shim::{
     cgroup::Cgroup,
+    datapath::Names,
     layout::{Attachment, Counters},
 };
 use std::{
@@ -544,7 +545,8 @@ fn older_listeners_stay_tcp() -> Result<()> {
     let mut datapath = node.datapath()?;
     let policy = datapath.pods()?[0].1.policy;
     let attachment = Attachment::new(&b.container_id, "eth0").context("too long")?;
-    datapath.add(&attachment, "older", &Cgroup::open(&b.cgroup)?, &[b.ipv4.into()], &policy)?;
+    let (names, cgroup) = (Names::default(), Cgroup::open(&b.cgroup)?);
+    datapath.add(&attachment, names, &cgroup, &[b.ipv4.into()], &policy)?;
     go.raise()?;
     a.run(|| ask(Stream::connect((b.ipv4, PORT), NonBlocking)?))?;
     server.join()?;

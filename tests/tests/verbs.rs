@@ -227,7 +227,7 @@ fn add_sweeps_pods_that_are_gone() -> Result<()> {
     tests::cgroup::remove(&gone.cgroup)?;
     ensure!(node.datapath()?.pod(gone_id)?.is_some());
     // The kernel detaches a removed cgroup's links a little later, from a work queue.
-    let link = node.pins.join("links").join(gone_id.to_string());
+    let link = node.pin("links").join(gone_id.to_string());
     let deadline = Instant::now() + PATIENCE;
     let show = ["link", "show", "pinned"].map(OsStr::new).into_iter().chain([link.as_os_str()]);
     while bpftool(show.clone())?["cgroup_id"] != 0 {
@@ -311,7 +311,7 @@ fn check_tells_what_was_lost() -> Result<()> {
     let node = Node::new("check")?;
     let pod = node.pod("a")?;
     pod.chain.check(&pod.call, &pod.result)?;
-    let (conf, link) = (conf(&pod)?, node.pins.join("links").join(id(&pod)?.to_string()));
+    let (conf, link) = (conf(&pod)?, node.pin("links").join(id(&pod)?.to_string()));
 
     let mut elsewhere = conf.clone();
     elsewhere["prevResult"]["ips"] = json!([{"address": "10.9.9.9/32"}]);

@@ -43,7 +43,7 @@ pub fn names_only(rows: &[&str]) -> Result<()> {
 
 /// Whether the programs that need them are loaded.
 fn has_trampolines(pods: &Pods) -> bool {
-    let watches = pods.node.pins.join("watches").read_dir();
+    let watches = pods.node.pin("watches").read_dir();
     watches.is_ok_and(|mut pins| pins.next().is_some())
 }
 

@@ -100,8 +100,8 @@ fn no_cgroup_is_named() -> Result<()> {
 
 fn pins_of_another_layout() -> Result<()> {
     let node = Node::new("layout")?;
-    fs::create_dir(&node.pins)?;
-    let pin = node.pins.join("pods");
+    let pin = node.pin("pods");
+    fs::create_dir_all(pin.parent().context("folder")?)?;
     let map = ["type", "hash", "key", "8", "value", "8", "entries", "1", "name", "pods"];
     let create = ["map", "create", pin.to_str().context("pin")?];
     bpftool(create.iter().chain(&map))?;
@@ -145,7 +145,7 @@ fn exclusive_foreign_program() -> Result<()> {
     let (foreign, node) = (Node::new("foreign")?, Node::new("exclusive")?);
     // Any sock_ops program will do; another node's is at hand.
     let _pod = foreign.pod("a")?;
-    let program = foreign.pins.join(shim::layout::name::ESTABLISH);
+    let program = foreign.pin(shim::layout::name::ESTABLISH);
     let exclusive = Exclusive::new(&node.cgroup, &program)?;
     let pod = node.pod("a")?;
     counted(&node, |reasons| reasons.foreign_program)?;

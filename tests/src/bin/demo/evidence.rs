@@ -3,7 +3,7 @@
 use crate::mesh::Mesh;
 use anyhow::{Context, Result, ensure};
 use shim::{
-    datapath::Datapath,
+    datapath::{self, Datapath},
     layout::{Counters, name},
 };
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn read(mesh: &Mesh, pins: &Path) -> Result<Evidence> {
         pods.push((pod.name.clone(), entry.counters));
     }
     let dump = |map| {
-        let pin = pins.join(map).display().to_string();
+        let pin = datapath::folder(pins).join(map).display().to_string();
         let args = ["map", "dump", "pinned", &pin];
         Ok((format!("bpftool {}", args.join(" ")), bpftool::text(args)?))
     };

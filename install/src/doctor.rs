@@ -1,0 +1,307 @@
+//! `doctor`: what this node can do, and why not. Found by trying, never by a version.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use serde::Serialize;
+use shim::{
+    cgroup,
+    datapath::{self, Datapath},
+    drain,
+    layout::VERSION,
+    lock::Lock,
+    probe::{self, Attached},
+};
+
+use crate::{
+    conflist::SHUNT,
+    net_d,
+    output::{Exit, Output},
+    paths,
+};
+
+/// Tell what this node can do for its pods, and what to do about the rest
+///
+/// Ends with 0 also where something is limited, and with 3 where pods cannot be accelerated.
+#[derive(clap::Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    datapath: paths::Datapath,
+    #[command(flatten)]
+    cni: paths::Cni,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Ok,
+    Limited,
+    No,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub check: &'static str,
+    pub verdict: Verdict,
+    /// What was found, and what it means.
+    pub found: String,
+    /// What to do about it.
+    pub todo: Option<String>,
+}
+
+impl Doctor {
+    pub fn run(self, output: Output) -> anyhow::Result<Exit> {
+        let findings = findings(&self.datapath, &self.cni);
+        findings.iter().for_each(|finding| output.print(finding));
+        let cannot = findings.iter().any(|finding| finding.verdict == Verdict::No);
+        Ok(if cannot { Exit::CannotAccelerate } else { Exit::Done })
+    }
+}
+
+/// All that can be known before a pod comes.
+pub fn findings(datapath: &paths::Datapath, cni: &paths::Cni) -> Vec<Finding> {
+    let mut findings = vec![kernel(), fields()];
+    findings.extend(programs());
+    findings.extend([jit(), bpffs(&datapath.pin_path), cgroups()]);
+    findings.extend([foreign_programs(), net_cls(), mptcp()]);
+    findings.extend([pins(&datapath.pin_path), lock(&datapath.lock_file), conflist(cni)]);
+    findings
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), todo: None }
+    }
+
+    fn limited(check: &'static str, found: impl Into<String>, todo: &str) -> Self {
+        let (verdict, todo) = (Verdict::Limited, Some(todo.to_owned()));
+        Self { check, verdict, found: found.into(), todo }
+    }
+
+    fn no(check: &'static str, found: impl Into<String>, todo: &str) -> Self {
+        Self { verdict: Verdict::No, ..Self::limited(check, found, todo) }
+    }
+}
+
+/// For the reader: nothing follows from a version, as vendors' kernels have what newer ones have.
+fn kernel() -> Finding {
+    let read = |file| fs::read_to_string(Path::new("/proc/sys/kernel").join(file));
+    let [system, release] =
+        ["ostype", "osrelease"].map(|file| read(file).unwrap_or_default().trim().to_owned());
+    Finding::ok("kernel", format!("{system} {release}"))
+}
+
+fn fields() -> Finding {
+    match probe::fields() {
+        Ok(()) => Finding::ok("btf", "the kernel tells where it keeps what the programs read"),
+        Err(why) => Finding::no(
+            "btf",
+            format!("{why:#}"),
+            "use a kernel that was built with CONFIG_DEBUG_INFO_BTF",
+        ),
+    }
+}
+
+fn programs() -> Vec<Finding> {
+    let watchers = match probe::programs() {
+        Ok(watchers) => watchers,
+        Err(why) => {
+            let todo = "run it as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; else this \
+                        kernel lacks what shunt needs";
+            return vec![Finding::no("programs", format!("{why:#}"), todo)];
+        }
+    };
+    let watchers = match watchers {
+        Ok(()) => Finding::ok("trampolines", "odd uses of sockets are seen, and go by TCP"),
+        Err(why) => Finding::limited(
+            "trampolines",
+            format!("{why:#}: splice(2), MSG_WAITALL and MSG_OOB are not seen"),
+            "set the annotation shunt/accelerate: \"off\" for pods that use these",
+        ),
+    };
+    vec![Finding::ok("programs", "the kernel takes all programs and maps"), watchers]
+}
+
+fn jit() -> Finding {
+    const FILE: &str = "/proc/sys/net/core/bpf_jit_enable";
+    match fs::read_to_string(FILE).as_deref().map(str::trim) {
+        Ok("0") => Finding::limited(
+            "jit",
+            "programs are interpreted, which costs more than the short way gains",
+            "sysctl net.core.bpf_jit_enable=1",
+        ),
+        Ok(_) => Finding::ok("jit", "programs are compiled"),
+        Err(_) => Finding::ok("jit", "not shown in this network namespace"),
+    }
+}
+
+fn bpffs(pins: &Path) -> Finding {
+    let there = pins.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    match statfs(there).map(|fs| fs.filesystem_type()) {
+        Ok(BPF_FS_MAGIC) => Finding::ok("bpffs", format!("{} is on one", pins.display())),
+        _ => Finding::no(
+            "bpffs",
+            format!("{} is not on a bpffs", pins.display()),
+            "mount -t bpf bpf /sys/fs/bpf, or name another folder with --pin-path",
+        ),
+    }
+}
+
+fn cgroups() -> Finding {
+    let hierarchies = v1_hierarchies();
+    match cgroup::root() {
+        Ok(root) if hierarchies.is_empty() => {
+            Finding::ok("cgroups", format!("version 2 at {}", root.display()))
+        }
+        Ok(root) => Finding::ok(
+            "cgroups",
+            format!("hybrid: version 2 at {}, beside version 1", root.display()),
+        ),
+        Err(_) => Finding::no(
+            "cgroups",
+            "no hierarchy of version 2 is mounted, and programs attach to no other",
+            "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2",
+        ),
+    }
+}
+
+/// Mount points and options of what cgroup v1 has.
+fn v1_hierarchies() -> Vec<(PathBuf, String)> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let v1 = fields.filter(|fields| fields.get(2) == Some(&"cgroup") && fields.len() > 3);
+    v1.map(|fields| (fields[1].into(), fields[3].to_owned())).collect()
+}
+
+/// On the root, and where kubelets put pods: a pod's own cgroup is not there yet.
+fn foreign_programs() -> Finding {
+    const CHECK: &str = "foreign programs";
+    let Ok(root) = cgroup::root() else {
+        return Finding::ok(CHECK, "none, as there is no cgroup of version 2");
+    };
+    let pods = ["kubepods", "kubepods.slice"].map(|name| root.join(name));
+    let ancestors = std::iter::once(root).chain(pods).filter(|dir| dir.exists());
+    for cgroup in ancestors {
+        let at = cgroup.display();
+        match probe::sock_ops(&cgroup) {
+            Ok(Attached::None | Attached::Multi) => (),
+            Ok(Attached::Overridable) => {
+                return Finding::limited(
+                    CHECK,
+                    format!("a sock_ops program on {at} does not run in pods that shunt attaches"),
+                    "attach it with BPF_F_ALLOW_MULTI: see `bpftool cgroup tree`",
+                );
+            }
+            Ok(Attached::Exclusive) => {
+                return Finding::no(
+                    CHECK,
+                    format!("a sock_ops program on {at} allows no other below it"),
+                    "attach it with BPF_F_ALLOW_MULTI: see `bpftool cgroup tree`",
+                );
+            }
+            Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "run it as root"),
+        }
+    }
+    Finding::ok(CHECK, "no sock_ops program is in the way")
+}
+
+fn net_cls() -> Finding {
+    const CHECK: &str = "net_cls, net_prio";
+    if !probe::net_cls_takes_over().unwrap_or(false) {
+        return Finding::ok(CHECK, "do not touch programs on this kernel");
+    }
+    let is_one = |options: &str| options.split(',').any(|it| it == "net_cls" || it == "net_prio");
+    let used = v1_hierarchies().into_iter().filter(|(_, options)| is_one(options));
+    match used.map(|(dir, _)| dir).find(|dir| is_classified(dir)) {
+        None => Finding::ok(CHECK, "not in use"),
+        Some(dir) => Finding::no(
+            CHECK,
+            format!("in use below {}: on this kernel, programs of pods never run", dir.display()),
+            "use a newer kernel, or none of the two and boot anew",
+        ),
+    }
+}
+
+/// Whether any cgroup below has a class or a priority.
+fn is_classified(dir: &Path) -> bool {
+    let is_set = |file, column: usize| {
+        let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let mut values = text.lines().filter_map(|line| line.split_whitespace().nth(column));
+        values.any(|value| value != "0")
+    };
+    let mut below = fs::read_dir(dir).into_iter().flatten().flatten();
+    is_set("net_cls.classid", 0)
+        || is_set("net_prio.ifpriomap", 1)
+        || below.any(|it| it.file_type().is_ok_and(|it| it.is_dir()) && is_classified(&it.path()))
+}
+
+fn mptcp() -> Finding {
+    let enabled = fs::read_to_string("/proc/sys/net/mptcp/enabled");
+    match enabled.as_deref().map(str::trim) {
+        Ok("1") => Finding::ok("mptcp", "on: what MPTCP sockets connect or accept stays TCP"),
+        _ => Finding::ok("mptcp", "off"),
+    }
+}
+
+fn pins(pins: &Path) -> Finding {
+    let others = datapath::folders(pins).into_iter().filter(|folder| !folder.ends_with(VERSION));
+    let others: Vec<_> = others.map(|folder| folder.display().to_string()).collect();
+    if !others.is_empty() {
+        let found = format!("{} are of another layout", others.join(", "));
+        return Finding::limited("pins", found, "call `shuntctl upgrade`");
+    }
+    match Datapath::open(pins) {
+        Ok(None) => Finding::ok("pins", "nothing is pinned; the first pod's ADD does it"),
+        Ok(Some(datapath)) if drain::is_draining(&datapath::folder(pins)).unwrap_or(false) => {
+            let found = format!("{} pods, drained: no connection is accelerated", count(&datapath));
+            Finding::limited("pins", found, "call `shuntctl drain --resume`")
+        }
+        Ok(Some(datapath)) => {
+            Finding::ok("pins", format!("layout {VERSION}, {} pods", count(&datapath)))
+        }
+        Err(why) => Finding::no("pins", why.to_string(), "call `shuntctl upgrade`"),
+    }
+}
+
+fn count(datapath: &Datapath) -> usize {
+    datapath.pods().map_or(0, |pods| pods.len())
+}
+
+fn lock(file: &Path) -> Finding {
+    if file.exists() && Lock::take(file, Duration::ZERO).is_err() {
+        let found = format!("{} is held", file.display());
+        return Finding::limited("lock", found, "if it stays so: /proc/locks tells by whom");
+    }
+    Finding::ok("lock", "free")
+}
+
+fn conflist(cni: &paths::Cni) -> Finding {
+    let binary = cni.bin_dir.join(SHUNT);
+    match net_d::entry(&cni.net_dir) {
+        Ok(_) if binary.exists() => {
+            Finding::ok("conflist", format!("a list in {} has shunt", cni.net_dir.display()))
+        }
+        Ok(_) => Finding::no(
+            "conflist",
+            format!("{} is missing: no pod can be made or deleted", binary.display()),
+            "call `shuntctl install`, or take shunt out of the list",
+        ),
+        Err(why) => Finding::limited("conflist", format!("{why:#}"), "call `shuntctl install`"),
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Limited => "limited",
+            Verdict::No => "no",
+        };
+        write!(f, "{verdict:8}{:18}{}", self.check, self.found)?;
+        self.todo.iter().try_for_each(|todo| write!(f, "; {todo}"))
+    }
+}

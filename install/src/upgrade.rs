@@ -1,0 +1,113 @@
+//! `upgrade`: this build's programs in the place of those that are pinned, with no
+//! connection disturbed.
+
+use std::{fmt, fs, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use shim::{
+    cgroup::Cgroup,
+    datapath::{self, Datapath},
+    drain,
+    layout::VERSION,
+    lock::Lock,
+};
+
+use crate::{
+    adopt::{Adopted, Adoption},
+    drain::{Left, Patience, these},
+    output::{Exit, Output},
+    paths, pods,
+};
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Put this version's programs in the place of those that are pinned
+///
+/// Where the layout of the maps is another, pods are attached to both, and the older goes once its
+/// connections have left the short way. What was interrupted is finished by the next call.
+#[derive(clap::Args)]
+pub struct Upgrade {
+    #[command(flatten)]
+    datapath: paths::Datapath,
+    #[command(flatten)]
+    cni: paths::Cni,
+    #[command(flatten)]
+    logs: pods::Logs,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    layout: &'static str,
+    /// How many pods have the new programs.
+    pods: usize,
+    /// Pods of another layout, attached to this one.
+    adopted: Vec<Adopted>,
+    /// Folders of other layouts that are gone.
+    removed: Vec<PathBuf>,
+    left: Left,
+}
+
+impl Upgrade {
+    pub fn run(self, output: Output) -> anyhow::Result<Exit> {
+        let pins = &self.datapath.pin_path;
+        let lock = || Lock::take(&self.datapath.lock_file, LOCK_PATIENCE);
+        let held = lock()?;
+        let datapath = Datapath::open_or_load(pins)?;
+        let pods = datapath.upgrade()?;
+        let others: Vec<_> = datapath::folders(pins)
+            .into_iter()
+            .filter(|folder| !folder.ends_with(VERSION))
+            .collect();
+        // No socket may enter both: the other layouts' stop before this one begins.
+        let (used, dead): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|folder| drain::is_possible(folder));
+        used.iter().try_for_each(|folder| drain::Drain::begin(folder).map(drop))?;
+        drop(held);
+
+        let adopted = self.adopt(&used)?;
+        let left = these(pins, &used, self.patience, |left| output.progress(left))?;
+        let mut removed = Vec::new();
+        if left.sockets == 0 {
+            let _held = lock()?;
+            for folder in used.into_iter().chain(dead) {
+                fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+                removed.push(folder);
+            }
+        }
+        let exit = if left.sockets == 0 { Exit::Done } else { Exit::TimedOut };
+        output.print(&Report { layout: VERSION, pods, adopted, removed, left });
+        Ok(exit)
+    }
+
+    /// Attaches the pods of other layouts to this one too.
+    fn adopt(&self, folders: &[PathBuf]) -> anyhow::Result<Vec<Adopted>> {
+        let pods: Vec<_> = folders.iter().flat_map(|folder| datapath::attached(folder)).collect();
+        if pods.is_empty() {
+            return Ok(Vec::new());
+        }
+        let adoption = Adoption::new(&self.datapath, &self.cni, &self.logs)?;
+        let all = adoption.pods().into_iter();
+        let theirs =
+            all.filter(|pod| Cgroup::open(&pod.path).is_ok_and(|cgroup| pods.contains(&cgroup.id)));
+        Ok(theirs.map(|pod| adoption.adopt(&pod)).collect())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(
+            f,
+            "layout {}: {} pods have the programs of this version",
+            self.layout, self.pods
+        )?;
+        self.adopted.iter().try_for_each(|pod| writeln!(f, "{pod}"))?;
+        self.removed.iter().try_for_each(|gone| writeln!(f, "removed {}", gone.display()))?;
+        if self.left.sockets > 0 {
+            writeln!(f, "not finished: {}; call it again", self.left)?;
+        }
+        Ok(())
+    }
+}

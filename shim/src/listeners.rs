@@ -1,0 +1,73 @@
+//! Listeners that were there before their pod was attached, so that no program saw them listen.
+
+use std::{
+    collections::HashSet,
+    fs,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    net::{ipproto, sockopt},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
+
+use crate::{bpf, layout::KNOWN_LISTENER};
+
+/// Marks the listeners of some processes of one pod as fit, if they are: TCP's own and not
+/// MPTCP's, and in non-blocking mode. How many are.
+///
+/// # Errors
+/// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them).
+pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> {
+    let mut seen = HashSet::new();
+    let mut fit = 0;
+    for pid in processes {
+        let proc = Path::new("/proc").join(pid.to_string());
+        let listening = listening(&proc);
+        // A process that has ended meanwhile has none.
+        for entry in fs::read_dir(proc.join("fd")).into_iter().flatten().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy().into_owned();
+            let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+            if !inode.is_some_and(|inode| listening.contains(inode)) || !seen.insert(target) {
+                continue;
+            }
+            let number = entry.file_name().to_string_lossy().parse().unwrap_or(-1);
+            let socket = descriptor(*pid, number).with_context(|| format!("process {pid}"))?;
+            if is_fit(&socket)? {
+                let key = socket.as_raw_fd();
+                bpf::update(listeners, key, KNOWN_LISTENER).context("cannot mark a listener")?;
+                fit += 1;
+            }
+        }
+    }
+    Ok(fit)
+}
+
+/// Inodes of the listening sockets in the process's network namespace.
+fn listening(proc: &Path) -> HashSet<String> {
+    const LISTEN: &str = "0A";
+    let tables = ["net/tcp", "net/tcp6"].map(|table| fs::read_to_string(proc.join(table)));
+    let lines = tables.iter().flatten().flat_map(|table| table.lines());
+    // Documentation/networking/proc_net_tcp.rst
+    lines
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.get(3) == Some(&LISTEN))
+        .filter_map(|fields| fields.get(9).map(|inode| (*inode).to_owned()))
+        .collect()
+}
+
+fn descriptor(pid: i32, number: i32) -> anyhow::Result<OwnedFd> {
+    let process = Pid::from_raw(pid).context("no process")?;
+    let process = pidfd_open(process, PidfdFlags::empty()).context("pidfd_open")?;
+    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).context("pidfd_getfd")
+}
+
+fn is_fit(socket: &OwnedFd) -> anyhow::Result<bool> {
+    Ok(sockopt::socket_protocol(socket)? == Some(ipproto::TCP)
+        && sockopt::socket_acceptconn(socket)?
+        && fcntl_getfl(socket)?.contains(OFlags::NONBLOCK))
+}
