@@ -108,7 +108,9 @@ pub fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
 
     let watched = watch(ebpf).and_then(|links| {
         links.into_iter().try_for_each(|(name, link)| {
-            replace_pin(&pins.join(name::WATCHES).join(name), |pin| Ok(drop(link.pin(pin)?)))
+            replace_pin(&pins.join(name::WATCHES).join(name), |pin| {
+                link.pin(pin).map(drop).map_err(Into::into)
+            })
         })
     });
     let unwatched = watched.err().map_or(0, |refusal| {

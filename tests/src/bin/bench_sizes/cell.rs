@@ -82,8 +82,8 @@ impl fmt::Display for Cell {
 pub fn size(bytes: usize) -> String {
     match bytes {
         ..1024 => format!("{bytes} B"),
-        _ if bytes % (1 << 20) == 0 => format!("{} MB", bytes >> 20),
-        _ if bytes % 1024 == 0 => format!("{} KB", bytes >> 10),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MB", bytes >> 20),
+        _ if bytes.is_multiple_of(1024) => format!("{} KB", bytes >> 10),
         _ => format!("{} KB + {}", bytes >> 10, bytes % 1024),
     }
 }
