@@ -155,6 +155,14 @@ impl Node {
         Ok(known.with_context(|| format!("not accelerated: {}", log()))?.counters)
     }
 
+    /// Whether this kernel has trampolines: the first message each way then goes by TCP.
+    ///
+    /// # Errors
+    /// Nothing is pinned, or the kernel refuses.
+    pub fn is_watched(&self) -> Result<bool> {
+        Ok(self.datapath()?.node()?.unwatched == 0)
+    }
+
     /// The cookies of the sockets in the sockhash.
     ///
     /// # Errors

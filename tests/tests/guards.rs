@@ -29,7 +29,8 @@ use tests::{
 
 pub fn tests() -> Vec<Trial> {
     // Known only once a node has loaded the programs.
-    let watched = Node::new("watched").and_then(|node| is_watched(&node)).unwrap_or(false);
+    let probe = |node: Node| node.pod("probe").and_then(|_pod| node.is_watched());
+    let watched = Node::new("watched").and_then(probe).unwrap_or(false);
     let needs_trampolines = |trial| needs(trial, watched, "no trampolines");
     vec![
         trial("guards::options_are_refused", options_are_refused),
@@ -46,11 +47,6 @@ pub fn tests() -> Vec<Trial> {
 const THERE: Pattern = Pattern { seed: 31 };
 const BACK: Pattern = Pattern { seed: 32 };
 const ANY: Pace = Pace { largest: 1 << 16, pause_every: 0 };
-
-fn is_watched(node: &Node) -> Result<bool> {
-    let _pod = node.pod("probe")?;
-    Ok(node.datapath()?.node()?.unwatched == 0)
-}
 
 /// So many bytes each way, in turn: then both directions are on the short way.
 fn warm(stream: &mut Stream, first: bool) -> Result<()> {

@@ -53,9 +53,11 @@ fn fill(
             setsockopt(&listener, sockopt::RcvBuf, &size)?;
         }
         listening.raise()?;
-        let streams: Vec<Stream> = (0..connections)
+        let mut streams: Vec<Stream> = (0..connections)
             .map(|_| Stream::accept(&listener, NonBlocking))
             .collect::<Result<_>>()?;
+        // Shows how it reads, and then reads no more.
+        streams.iter_mut().try_for_each(|stream| stream.read_exact(&mut [0]))?;
         accepted.raise()?;
         done.wait()?;
         // All that was taken from the sender must come, in order.
@@ -71,11 +73,11 @@ fn fill(
     let writer = from.spawn(|| {
         let mut streams = Vec::new();
         for _ in 0..connections {
-            let stream = Stream::connect((to.ipv4, PORT), NonBlocking)?;
+            let mut stream = Stream::connect((to.ipv4, PORT), NonBlocking)?;
             if let Some(size) = buffers {
                 setsockopt(&stream.socket, sockopt::SndBuf, &size)?;
             }
-
+            stream.write_all(b"?")?;
             streams.push((stream, 0_u64));
         }
         // What is sent before goes by TCP, and then all that follows until it is read.
@@ -171,6 +173,7 @@ fn tiny_messages_are_bounded() -> Result<()> {
         let listener = listen((b.ipv4, PORT), NonBlocking)?;
         listening.raise()?;
         let mut stream = Stream::accept(&listener, NonBlocking)?;
+        stream.read_exact(&mut [0])?;
         stream.write_all(b"!")?;
         held.wait()?;
         receive(&mut stream, PATTERN, Pace { largest: 1 << 16, pause_every: 0 })
@@ -179,6 +182,7 @@ fn tiny_messages_are_bounded() -> Result<()> {
     let sent = a.run(|| {
         let mut stream = Stream::connect((b.ipv4, PORT), NonBlocking)?;
         // What comes before the accept goes by TCP, and keeps it there until it is read.
+        stream.write_all(b"?")?;
         stream.read_exact(&mut [0])?;
         let mut byte = [0];
         // Enough to put 100,000 into a queue that counts bytes only.
