@@ -263,7 +263,10 @@ fn pins(pins: &Path) -> Finding {
         Ok(Some(datapath)) => {
             Finding::ok("pins", format!("layout {VERSION}, {} pods", count(&datapath)))
         }
-        Err(why) => Finding::no("pins", why.to_string(), "call `shuntctl upgrade`"),
+        Err(why) => {
+            let todo = "call `shuntctl drain`, and remove the folder";
+            Finding::no("pins", why.to_string(), todo)
+        }
     }
 }
 

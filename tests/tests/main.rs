@@ -1,5 +1,6 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
+mod churn;
 mod forging;
 mod guards;
 mod install;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         guards::tests(),
         install::tests(),
         operate::tests(),
+        churn::tests(),
         semantics::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();

@@ -3,20 +3,22 @@
 use crate::load::Load;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shim::layout::{VERSION, name};
 use std::{
     env, fs,
     io::{Read as _, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
 use tests::{
     bpftool::bpftool,
-    cni,
+    cni, mptcp,
     node::Node,
-    pod::{Pod, PodSpec},
+    pod::Pod,
     shuntctl::{self, Answer},
     task::{PATIENCE, Signal},
     traffic::{Mode::NonBlocking, PORT, Pace, Pattern, Stream, listen, receive, send},
@@ -43,11 +45,17 @@ fn call(node: &Node, command: &str, args: &[&str]) -> Result<Answer> {
     shuntctl::run(std::iter::once(command.as_ref()).chain(paths).chain(args))
 }
 
+/// Other nodes' pods are not this one's to adopt.
+fn keys(node: &Node) -> Map<String, Value> {
+    let keys = [("cgroupRoot", json!(node.cgroup)), ("excludedNamespaces", json!(["secret"]))];
+    keys.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
+}
+
 /// A net.d with the node's list, and the folder of the plugins.
 fn net_d(node: &Node) -> Result<[String; 4]> {
     let dir = node.dir.join("net.d");
     fs::create_dir_all(&dir)?;
-    let chain = node.chain(true, "1.0.0", &Default::default());
+    let chain = node.chain(true, "1.0.0", &keys(node));
     let list = json!({"cniVersion": chain.version, "name": chain.name, "plugins": chain.plugins});
     fs::write(dir.join("10-node.conflist"), list.to_string())?;
     let binary = cni::shunt()?;
@@ -235,7 +243,6 @@ fn upgrade_under_load() -> Result<()> {
     let newer = [program(name::ESTABLISH)?, program(name::MESSAGE)?];
     ensure!(newer[0] != older[0] && newer[1] != older[1], "{newer:?}");
     ensure!(behind(&a)? == newer[0] && behind(&b)? == newer[0]);
-    // A run that was interrupted after the first link.
     let counters = node.counters(&a)?;
     load.stop()?;
     ensure!(counters.not_paired.refused == 0 && counters.to_tcp.closing == 0, "{counters:?}");
@@ -255,7 +262,7 @@ fn other_plugin() -> Result<PathBuf> {
 /// A pod that a runtime has added with another plugin.
 fn pod_of(node: &Node, name: &str, plugin: &Path) -> Result<Pod> {
     let pod = node.outside(name)?;
-    let chain = node.chain(true, "1.0.0", &Default::default());
+    let chain = node.chain(true, "1.0.0", &Map::new());
     let conf = chain.conf(chain.plugins.last().context("chain")?, &pod.call, Some(&pod.result));
     let output = cni::invoke(plugin, &pod.call.env("ADD"), conf.to_string().as_bytes())?;
     cni::answer(&output)?;
@@ -289,7 +296,7 @@ fn upgrade_to_another_layout() -> Result<()> {
     goes_the_short_way(&node, &b)?;
     load.stop()?;
     // The runtime's DEL finds what was taken over.
-    let conf = node.chain(true, "1.0.0", &Default::default());
+    let conf = node.chain(true, "1.0.0", &Map::new());
     conf.only("shunt").del(&a.call, None)?;
     ensure!(node.datapath()?.pods()?.len() == 1);
     Ok(())
@@ -297,11 +304,60 @@ fn upgrade_to_another_layout() -> Result<()> {
 
 fn adopt_running_pods() -> Result<()> {
     let node = Node::new("adopt")?;
-    let args = net_d(&node)?;
     let logs = node.dir.join("logs");
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let args = [args, vec!["--pod-logs", logs.to_str().context("path")?]].concat();
+    let args = net_d(&node)?;
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.extend(["--pod-logs", logs.to_str().context("path")?]);
     let (a, b) = (node.outside("a")?, node.outside("b")?);
-    let (empty, excluded) = (node.outside("empty")?, node.outside("excluded")?);
-    Ok(drop((a, b, empty, excluded, args)))
+    let (excluded, empty) = (node.outside("excluded")?, node.outside("empty")?);
+    for (pod, namespace) in [(&a, "default"), (&excluded, "secret")] {
+        fs::create_dir_all(logs.join(format!("{namespace}_{}_{}", pod.name, pod.uid)))?;
+    }
+    let load = Load::start(&b, &a)?;
+    let _idle = excluded.spawn(sleep_long)?;
+    let listening = Signal::new()?;
+    let _mptcp = b.spawn(|| {
+        // Where the kernel has none, TCP's in blocking mode: neither is fit.
+        let socket = mptcp::socket().unwrap_or(TcpListener::bind("0.0.0.0:0")?.into());
+        nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(1)?)?;
+        listening.raise()?;
+        sleep_long()
+    })?;
+    listening.wait()?;
+    let mut host = Command::new("sleep").arg("600").spawn()?;
+    let host_uid = "5c0ffee0000040008000aaaaaaaaaaaa";
+    let host_cgroup = node.cgroup.join(format!("kubepods.slice/kubepods-pod{host_uid}.slice"));
+    fs::create_dir_all(&host_cgroup)?;
+    fs::write(host_cgroup.join("cgroup.procs"), host.id().to_string())?;
+
+    let adopted = call(&node, "adopt", &args)?;
+    host.kill()?;
+    host.wait()?;
+    let of = |uid: &str| adopted.lines.iter().find(|pod| pod["uid"] == uid).context("not told of");
+    let why =
+        |uid: &str| Ok::<_, anyhow::Error>(of(uid)?["reason"].as_str().unwrap_or("").to_owned());
+    ensure!(adopted.code == 0 && adopted.lines.len() == 5, "{adopted:?}");
+    ensure!(of(&a.uid)?["accelerated"] == true && of(&a.uid)?["name"] == "a", "{adopted:?}");
+    ensure!(of(&b.uid)?["accelerated"] == true && of(&b.uid)?["listeners"] == 1, "{adopted:?}");
+    ensure!(why(&excluded.uid)?.contains("secret is excluded"), "{adopted:?}");
+    ensure!(why(&empty.uid)?.contains("nothing runs"), "{adopted:?}");
+    ensure!(why(host_uid)?.contains("the node's network"), "{adopted:?}");
+
+    goes_the_short_way(&node, &a)?;
+    goes_the_short_way(&node, &b)?;
+    ensure!(node.datapath()?.pod_ips()?.len() == 4);
+    let again = call(&node, "adopt", &args)?;
+    ensure!(again.lines.len() == 5 && again.lines[0] == adopted.lines[0], "{again:?}");
+    load.stop()?;
+    // The runtime's DEL finds what it never added.
+    let chain = node.chain(true, "1.0.0", &Map::new()).only("shunt");
+    chain.del(&a.call, None)?;
+    chain.del(&b.call, None)?;
+    ensure!(node.datapath()?.pods()?.is_empty() && node.datapath()?.pod_ips()?.is_empty());
+    Ok(())
+}
+
+fn sleep_long() -> Result<()> {
+    sleep(PATIENCE);
+    Ok(())
 }

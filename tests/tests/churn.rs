@@ -1,0 +1,187 @@
+//! A node where pods come and go, and the plugin is killed in the middle of its work.
+
+use crate::scale::scaled;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use libtest_mimic::Trial;
+use serde_json::{Map, json};
+use shim::{
+    cgroup::Cgroup,
+    datapath,
+    layout::{Address, PodId, name, text},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tests::{
+    cgroup,
+    cni::{self, Call},
+    node::Node,
+    task::PATIENCE,
+    trial,
+};
+
+pub fn tests() -> Vec<Trial> {
+    vec![trial("churn::killed_at_random_moments", killed_at_random_moments)]
+}
+
+const CALLERS: u64 = 8;
+/// One of so many calls is killed, at a moment within this time.
+const KILLED: u32 = 3;
+const WITHIN: Duration = Duration::from_millis(40);
+
+/// A pod to a runtime: its cgroup and address. Its network is not shunt's affair.
+struct Pod<'a> {
+    node: &'a Node,
+    number: u64,
+    cgroup: PathBuf,
+    ip: IpAddr,
+    /// How many sandboxes it has had.
+    sandboxes: u32,
+}
+
+impl<'a> Pod<'a> {
+    fn new(node: &'a Node, number: u64) -> Result<Self> {
+        let uid = format!("5c0ffee0-0000-4000-9000-{number:012x}");
+        let cgroup = node.cgroup.join(format!("kubepods/besteffort/pod{uid}"));
+        fs::create_dir_all(&cgroup)?;
+        let ip = Ipv4Addr::from(0x0a63_0000 + number as u32).into();
+        Ok(Self { node, number, cgroup, ip, sandboxes: 0 })
+    }
+
+    fn sandbox(&self) -> String {
+        format!("{:x}-{}", self.number, self.sandboxes)
+    }
+
+    /// As a kubelet: a sandbox whose network failed is deleted, and another one made.
+    fn add(&mut self) -> Result<()> {
+        while !self.call("ADD")? {
+            self.del()?;
+            self.sandboxes += 1;
+        }
+        Ok(())
+    }
+
+    /// A runtime repeats it until it succeeds.
+    fn del(&self) -> Result<()> {
+        while !self.call("DEL")? {}
+        Ok(())
+    }
+
+    /// False: it was killed.
+    fn call(&self, verb: &str) -> Result<bool> {
+        let chain = self.node.chain(true, "1.0.0", &Map::new());
+        let below = self.cgroup.strip_prefix(shim::cgroup::root()?)?;
+        let call = Call {
+            container_id: self.sandbox(),
+            netns: "/proc/self/ns/net".into(),
+            ifname: "eth0".into(),
+            args: format!("K8S_POD_NAMESPACE=churn;K8S_POD_NAME=pod-{}", self.number),
+            runtime_config: Map::from_iter([(
+                "cgroupPath".to_owned(),
+                json!(PathBuf::from("/").join(below)),
+            )]),
+        };
+        let result =
+            json!({"cniVersion": "1.0.0", "ips": [{"address": format!("{}/32", self.ip)}]});
+        let plugin = chain.plugins.last().context("an empty chain")?;
+        let conf = chain.conf(plugin, &call, Some(&result)).to_string();
+        let mut child = Command::new(cni::shunt()?)
+            .env_clear()
+            .envs(call.env(verb))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        child.stdin.take().context("stdin")?.write_all(conf.as_bytes())?;
+        if fastrand::u32(0..KILLED) == 0 {
+            thread::sleep(WITHIN.mul_f64(fastrand::f64()));
+            child.kill()?;
+        }
+        let output = child.wait_with_output()?;
+        if output.status.code().is_none() {
+            return Ok(false);
+        }
+        // What was killed after it had answered is a success too.
+        cni::answer(&output).map(|_| true)
+    }
+
+    /// One of so many is never deleted by its runtime: the node's lost it.
+    fn remove(self) -> Result<()> {
+        if fastrand::u32(0..4) > 0 {
+            self.del()?;
+        } else {
+            self.call("DEL")?;
+        }
+        cgroup::remove(&self.cgroup)
+    }
+}
+
+fn killed_at_random_moments() -> Result<()> {
+    let node = Node::new("churn")?;
+    let pods = scaled(500);
+    // Each caller deletes half of what it has added, in between.
+    let work = |caller: u64| -> Result<Vec<Pod>> {
+        let mut live: Vec<Pod> = Vec::new();
+        for number in (caller..pods).step_by(CALLERS as usize) {
+            let mut pod = Pod::new(&node, number)?;
+            pod.add().with_context(|| format!("pod {number}"))?;
+            live.push(pod);
+            if number % 2 == 0 {
+                let gone = live.swap_remove(fastrand::usize(..live.len()));
+                gone.remove().with_context(|| format!("delete, after pod {number}"))?;
+            }
+        }
+        Ok(live)
+    };
+    let live = thread::scope(|scope| {
+        let callers: Vec<_> =
+            (0..CALLERS).map(|caller| scope.spawn(move || work(caller))).collect();
+        let done = callers.into_iter().map(|it| it.join().map_err(|_| anyhow!("panicked"))?);
+        done.collect::<Result<Vec<_>>>()
+    })?;
+    let live: Vec<_> = live.into_iter().flatten().collect();
+    let ids: BTreeMap<PodId, &Pod> =
+        live.iter().map(|pod| Ok((Cgroup::open(&pod.cgroup)?.id, pod))).collect::<Result<_>>()?;
+
+    // The kernel detaches a removed cgroup's links a little later.
+    let deadline = Instant::now() + PATIENCE;
+    let folder = datapath::folder(&node.pins);
+    while datapath::attached(&folder).len() > ids.len() {
+        ensure!(Instant::now() < deadline, "pods that are gone are still attached");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut datapath = node.datapath()?;
+    datapath.sweep()?;
+    for (id, pod) in &ids {
+        let number = pod.number;
+        ensure!(datapath.is_attached(*id)?, "pod {number} is not attached");
+        ensure!(datapath.pod(*id)?.is_some(), "pod {number} has no entry");
+    }
+    let mut known: Vec<PodId> = datapath.pods()?.into_iter().map(|(id, _)| id).collect();
+    known.sort_unstable();
+    ensure!(known == ids.keys().copied().collect::<Vec<_>>(), "{} pods", known.len());
+    let addresses = datapath.pod_ips()?;
+    ensure!(addresses.len() == ids.len(), "{} addresses of {} pods", addresses.len(), ids.len());
+    for (address, owner) in addresses {
+        let pod = ids.get(&owner.pod).context("an address of a pod that is gone")?;
+        ensure!(address == Address::from(pod.ip), "pod {} has another's address", pod.number);
+    }
+    let attachments = datapath.attachments()?;
+    ensure!(attachments.len() == ids.len(), "{} attachments", attachments.len());
+    for (attachment, attached) in attachments {
+        let pod = ids.get(&attached.pod).context("an attachment of a pod that is gone")?;
+        ensure!(text(&attachment.container_id) == pod.sandbox(), "pod {}", pod.number);
+    }
+    for links in [name::LINKS, name::GUARDS] {
+        let pins = fs::read_dir(node.pin(links))?.count();
+        ensure!(pins == ids.len(), "{pins} pins in {links} for {} pods", ids.len());
+    }
+    Ok(())
+}
