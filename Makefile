@@ -22,6 +22,7 @@ demo: root setup
 test: root setup
 	@scripts/setup foreign
 	@$(MAKE) --no-print-directory plugin shuntctl
+	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main -- $(ARGS)
 	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
@@ -34,6 +35,7 @@ test-foreign: root setup
 test-kernels: root setup
 	@scripts/setup kernels
 	@$(MAKE) --no-print-directory plugin shuntctl
+	tests/other-layout
 	ARGS="$(ARGS)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
