@@ -15,7 +15,7 @@ use aya_ebpf::{
     helpers::generated::bpf_get_current_task,
     programs::SockOpsContext,
 };
-use shim::layout::{Flow, KNOWN_LISTENER, PodId};
+use shim::layout::{FIT_LISTENER, Flow, PodId, UNFIT_PROGRAMS};
 
 use crate::{
     establish::{field, give_up, has_met},
@@ -68,9 +68,7 @@ pub fn counts_unread() -> bool {
     // SAFETY: an address as a number.
     let task = unsafe { bpf_get_current_task() };
     let comm = kernel::read::<[u8; 8]>(task, kernel::offsets().task_comm).map(u64::from_ne_bytes);
-    comm.is_some_and(|comm| {
-        [*b"nginx\0\0\0", *b"openrest", *b"angie\0\0\0"].map(u64::from_ne_bytes).contains(&comm)
-    })
+    comm.is_some_and(|comm| UNFIT_PROGRAMS.map(u64::from_ne_bytes).contains(&comm))
 }
 
 /// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in
@@ -79,7 +77,7 @@ pub fn counts_unread() -> bool {
 #[inline(always)]
 pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
     socket::listener(ctx)
-        .is_some_and(|listener| listener == KNOWN_LISTENER || is_nonblocking_socket(listener))
+        .is_some_and(|listener| listener == FIT_LISTENER || is_nonblocking_socket(listener))
 }
 
 /// Asks for the callbacks of a socket that has entered. Other programs' flags stay, now and after

@@ -105,9 +105,6 @@ pub fn forget_flow(ctx: &SockOpsContext) {
     }
 }
 
-/// What [`LISTENERS`] has of a socket that must stay plain TCP, and of what it accepts.
-const UNFIT: u64 = 1;
-
 /// Leaves a listener's address where the sockets it accepts will find it.
 #[inline(always)]
 pub fn mark_listener(ctx: &SockOpsContext) {
@@ -123,13 +120,13 @@ pub fn mark_listener(ctx: &SockOpsContext) {
 #[inline(always)]
 pub fn mark_unfit(ctx: &SockOpsContext) {
     if let Some(mark) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) {
-        *mark = UNFIT;
+        *mark = UNFIT_SOCKET;
     }
 }
 
 #[inline(always)]
 pub fn is_unfit(ctx: &SockOpsContext) -> bool {
-    listener(ctx) == Some(UNFIT)
+    listener(ctx) == Some(UNFIT_SOCKET)
 }
 
 /// The address of the listener that an accepted socket comes from, if it was seen to listen.

@@ -168,9 +168,13 @@ pub fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     (bytes.len() < N).then_some(out)
 }
 
-/// Value of [`name::LISTENERS`] for a listener whose address is not known but which was found to
-/// be fit by user space, which writes no other.
-pub const KNOWN_LISTENER: u64 = 1;
+/// Value of [`name::LISTENERS`] for a socket that must stay plain TCP, as what it accepts.
+pub const UNFIT_SOCKET: u64 = 1;
+/// For a listener whose address is not known, but which user space has found to be fit.
+pub const FIT_LISTENER: u64 = 2;
+/// What programs are called whose sockets are unfit: see `ebpf/src/reader.rs`. The beginning of
+/// the kernel's `comm`.
+pub const UNFIT_PROGRAMS: [[u8; 8]; 3] = [*b"nginx\0\0\0", *b"openrest", *b"angie\0\0\0"];
 
 /// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
 #[repr(C)]

@@ -14,10 +14,13 @@ use rustix::{
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
-use crate::{bpf, layout::KNOWN_LISTENER};
+use crate::{
+    bpf,
+    layout::{FIT_LISTENER, UNFIT_PROGRAMS, text},
+};
 
 /// Marks the listeners of some processes of one pod as fit, if they are: TCP's own and not
-/// MPTCP's, and in non-blocking mode. How many are.
+/// MPTCP's, in non-blocking mode, and not nginx's. How many are.
 ///
 /// # Errors
 /// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them).
@@ -26,6 +29,10 @@ pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> 
     let mut fit = 0;
     for pid in processes {
         let proc = Path::new("/proc").join(pid.to_string());
+        let comm = fs::read_to_string(proc.join("comm")).unwrap_or_default();
+        if UNFIT_PROGRAMS.iter().any(|name| comm.trim_end().starts_with(&*text(name))) {
+            continue;
+        }
         let listening = listening(&proc);
         // A process that has ended meanwhile has none.
         for entry in fs::read_dir(proc.join("fd")).into_iter().flatten().flatten() {
@@ -39,7 +46,7 @@ pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> 
             let socket = descriptor(*pid, number).with_context(|| format!("process {pid}"))?;
             if is_fit(&socket)? {
                 let key = socket.as_raw_fd();
-                bpf::update(listeners, key, KNOWN_LISTENER).context("cannot mark a listener")?;
+                bpf::update(listeners, key, FIT_LISTENER).context("cannot mark a listener")?;
                 fit += 1;
             }
         }
