@@ -183,11 +183,16 @@ impl Node {
 
     fn remove(&self) -> Result<()> {
         cgroup::remove(&self.cgroup)?;
-        match fs::remove_dir_all(&self.pins) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(e).with_context(|| format!("remove {}", self.pins.display()));
+        for (path, removed) in [
+            (&self.pins, fs::remove_dir_all(&self.pins)),
+            (&self.lock, fs::remove_file(&self.lock)),
+        ] {
+            match removed {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("remove {}", path.display()));
+                }
+                _ => {}
             }
-            _ => {}
         }
         // Without a pod there is no bridge.
         let mut ip = Command::new("ip");
