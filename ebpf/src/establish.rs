@@ -245,11 +245,7 @@ pub fn has_met(flow: &Flow) -> bool {
 /// Takes away what an active end left for a peer that never came.
 #[inline(always)]
 pub fn give_up(flow: &Flow) {
-    let ends = maps::ends(flow);
-    if ends.is_some() {
-        let _ = PAIRS.remove(flow.pair);
-    }
-    if !ends.is_some_and(|ends| ends.passive.cookie != 0)
+    if !maps::take_ends(flow).is_some_and(|ends| ends.passive.cookie != 0)
         && let Some(pod) = maps::pod(flow.own.pod)
     {
         add(&mut pod.counters.not_paired.unanswered, 1);

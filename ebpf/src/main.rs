@@ -17,6 +17,7 @@ mod odd;
 mod order;
 mod queue;
 mod reader;
+mod seen;
 mod setsockopt;
 mod socket;
 

@@ -100,6 +100,14 @@ pub fn ends(flow: &Flow) -> Option<Ends> {
     (ends.active.cookie == own || ends.passive.cookie == own).then_some(ends)
 }
 
+/// Takes a flow's own connection out of `pairs`: what was there of it.
+#[inline(always)]
+pub fn take_ends(flow: &Flow) -> Option<Ends> {
+    let ends = ends(flow)?;
+    let _ = PAIRS.remove(flow.pair);
+    Some(ends)
+}
+
 /// Adds to a counter that several CPUs share. In assembly, as core has no fetch_add for this
 /// target; this form, without a result, is the one that 5.10 knows.
 #[inline(always)]

@@ -4,12 +4,13 @@
 //! of TCP were read) sees the mark too. 5.10 has no socket storage for such programs: hence a map.
 
 use aya_ebpf::{bindings::BPF_ANY, programs::FEntryContext};
-use shim::layout::{Cookie, Flow, Odd};
+use shim::layout::{Cookie, End, Flow, Odd};
 
 use crate::{
     kernel,
     maps::{self, ODD, add},
     message::ByTcp,
+    seen::Seen,
     socket,
 };
 
@@ -18,36 +19,20 @@ const MSG_DONTWAIT: u32 = 0x40;
 const MSG_WAITALL: u32 = 0x100;
 
 /// Whether [`on_sendmsg`] runs before messages: where it does not, nothing is ever marked.
-static mut WATCHED: u32 = 0;
+static WATCHES: Seen = Seen::not_yet();
 /// Whether there is any mark: most nodes never have one.
-static mut SEEN: u32 = 0;
-
-macro_rules! is_set {
-    ($word:ident) => {
-        // SAFETY: one word, that only ever turns from 0 to 1.
-        unsafe { core::ptr::read_volatile(&raw const $word) != 0 }
-    };
-}
-
-macro_rules! set {
-    ($word:ident) => {
-        // SAFETY: as above. Read first, as every CPU reads it all the time.
-        if !is_set!($word) {
-            unsafe { core::ptr::write_volatile(&raw mut $word, 1) };
-        }
-    };
-}
+static MARKS: Seen = Seen::not_yet();
 
 #[inline(always)]
 pub fn is_watched() -> bool {
-    is_set!(WATCHED)
+    WATCHES.is_seen()
 }
 
 /// Every TCP socket of the node comes by here.
 #[inline(always)]
 pub fn on_splice(ctx: &FEntryContext) {
     let Some(sock) = kernel::read::<u64>(ctx.arg(0), kernel::offsets().socket_sk) else { return };
-    if socket::is_in_sockhash(sock) {
+    if socket::psock(sock).is_some() {
         mark(sock, |odd| odd.splice = 1);
     }
 }
@@ -68,7 +53,7 @@ pub fn on_recvmsg(ctx: &FEntryContext) {
 
 #[inline(always)]
 pub fn on_sendmsg(ctx: &FEntryContext) {
-    set!(WATCHED);
+    WATCHES.see();
     let flags = kernel::read::<u32>(ctx.arg(1), kernel::offsets().msghdr_flags).unwrap_or(0);
     if flags & MSG_OOB != 0 {
         mark(ctx.arg(0), |odd| odd.oob = 1);
@@ -85,12 +70,12 @@ fn mark(sock: u64, set: impl Fn(&mut Odd)) {
     let mut odd = Odd::default();
     set(&mut odd);
     let _ = ODD.insert(cookie, odd, BPF_ANY.into());
-    set!(SEEN);
+    MARKS.see();
 }
 
 #[inline(always)]
 fn of<'a>(socket: Cookie) -> Option<&'a mut Odd> {
-    if !is_set!(SEEN) {
+    if !MARKS.is_seen() {
         return None;
     }
     // SAFETY: as in `mark`.
@@ -112,7 +97,7 @@ pub fn allows(flow: &Flow) -> Result<(), ByTcp> {
 
 /// Counts a socket that was handed bytes and then read in a way that may have missed them.
 #[inline(always)]
-pub fn count_turned(end: &shim::layout::End) {
+pub fn count_turned(end: &End) {
     let Some(odd) = of(end.cookie) else { return };
     if odd.counted != 0 {
         return;

@@ -8,7 +8,7 @@
 
 use shim::layout::Flow;
 
-use crate::{kernel, message::ByTcp};
+use crate::{kernel, message::ByTcp, seen::Seen, socket::psock};
 
 const SOCK_SNDBUF_LOCK: u8 = 1;
 const SOCK_RCVBUF_LOCK: u8 = 2;
@@ -41,19 +41,16 @@ pub fn has_room(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), ByTc
 /// Nothing that was handed to the socket is unread.
 #[inline(always)]
 pub fn is_empty(sock: u64) -> bool {
-    let at = kernel::offsets();
-    let Some(user_data) = kernel::read::<u64>(sock, at.sock_user_data) else { return false };
-    // The low bits are flags, see SK_USER_DATA_PTRMASK in include/net/sock.h.
-    let list = (user_data & !7).wrapping_add(at.psock_ingress_msg.into());
+    let Some(psock) = psock(sock) else { return false };
+    let list = psock.wrapping_add(kernel::offsets().psock_ingress_msg.into());
     kernel::read::<u64>(list, 0) == Some(list)
 }
 
 /// Somebody is inside send(2) or recv(2) of the socket: each holds a reference to its psock.
 #[inline(always)]
 pub fn is_in_use(sock: u64) -> bool {
-    let at = kernel::offsets();
-    kernel::read::<u64>(sock, at.sock_user_data)
-        .and_then(|user_data| kernel::read::<u32>(user_data & !7, at.psock_refcnt))
+    psock(sock)
+        .and_then(|psock| kernel::read::<u32>(psock, kernel::offsets().psock_refcnt))
         .is_none_or(|references| references > 1)
 }
 
@@ -69,7 +66,7 @@ fn limit(flow: &Flow, queue_limit: u32) -> u64 {
         let sndbuf = kernel::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
         limit = (u64::from(sndbuf) + rcvbuf) / 16;
     }
-    if kernel_drops() {
+    if DROPS.is_seen() {
         limit = limit.min(rcvbuf.saturating_sub(window(peer)));
     }
     limit
@@ -84,14 +81,8 @@ fn window(sock: u64) -> u64 {
     u64::from(wup.wrapping_add(wnd).wrapping_sub(nxt))
 }
 
-/// Whether this kernel was seen to drop what TCP sends into a receive buffer that the queue fills.
-static mut DROPS: u32 = 0;
-
-#[inline(always)]
-fn kernel_drops() -> bool {
-    // SAFETY: one word, that only ever turns from 0 to 1.
-    unsafe { core::ptr::read_volatile(&raw const DROPS) != 0 }
-}
+/// This kernel drops what TCP sends into a receive buffer that the queue fills.
+static DROPS: Seen = Seen::not_yet();
 
 /// A retransmission timer between two sockets of one node: nothing was lost on the way, so if the
 /// peer has not read what was handed to it, that is what left no room.
@@ -99,8 +90,7 @@ fn kernel_drops() -> bool {
 pub fn notice_timeout(flow: &Flow) {
     let charged = kernel::read::<u32>(flow.peer.sock, kernel::offsets().sock_rmem_alloc);
     if flow.peer.cookie != 0 && charged != Some(0) && !is_empty(flow.peer.sock) {
-        // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(&raw mut DROPS, 1) };
+        DROPS.see();
     }
 }
 

@@ -20,7 +20,7 @@ use shim::layout::{FIT_LISTENER, Flow, PodId, UNFIT_PROGRAMS};
 use crate::{
     establish::{field, give_up, has_met},
     kernel,
-    maps::{self, PAIRS, add},
+    maps::{self, add},
     message::ByTcp,
     queue, socket,
 };
@@ -99,13 +99,11 @@ pub fn judge(ctx: &SockOpsContext) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags) & !flow.trial;
     let blocks = !is_nonblocking(file) && !was_fed(flow);
     if blocks || !has_met(flow) {
-        if !blocks {
-            give_up(flow);
-        } else {
+        if blocks {
             count_blocking(flow.own.pod);
-            if maps::ends(flow).is_some() {
-                let _ = PAIRS.remove(flow.pair);
-            }
+            let _ = maps::take_ends(flow);
+        } else {
+            give_up(flow);
         }
         socket::leave(flow.own.cookie);
         socket::forget_flow(ctx);

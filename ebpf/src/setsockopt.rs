@@ -32,7 +32,7 @@ pub fn allows(ctx: &SockoptContext) -> bool {
         }
     }
     let Some(flow) = socket::flow(ctx) else { return true };
-    if !socket::is_in_sockhash(flow.own.sock) {
+    if socket::psock(flow.own.sock).is_none() {
         return true;
     }
     if let Some(pod) = maps::pod(flow.own.pod) {

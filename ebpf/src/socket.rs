@@ -158,10 +158,12 @@ pub fn leave(mut cookie: Cookie) {
     unsafe { bpf_map_delete_elem(SOCKETS.as_ptr(), (&raw mut cookie).cast()) };
 }
 
-/// By its psock, which nothing else gives a TCP socket of a pod.
+/// What a socket in the sockhash has, and nothing else gives a TCP socket of a pod.
 #[inline(always)]
-pub fn is_in_sockhash(sock: u64) -> bool {
-    kernel::read::<u64>(sock, kernel::offsets().sock_user_data).is_some_and(|psock| psock != 0)
+pub fn psock(sock: u64) -> Option<u64> {
+    let user_data = kernel::read::<u64>(sock, kernel::offsets().sock_user_data)?;
+    // The low bits are flags, see SK_USER_DATA_PTRMASK in include/net/sock.h.
+    Some(user_data & !7).filter(|psock| *psock != 0)
 }
 
 /// Whether SO_ZEROCOPY is set.

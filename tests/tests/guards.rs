@@ -143,33 +143,27 @@ fn unanswered_leaves() -> Result<()> {
     excluding.conf.insert("excludedPorts".into(), vec![PORT].into());
     let b = node.pod_with(excluding)?;
     let (asked, go) = (Signal::new()?, Signal::new()?);
-    let serve = |mut stream: Stream| {
-        warm(&mut stream, false)?;
-        asked.raise()?;
-        go.wait()
-    };
-    let drive = |mut stream: Stream| {
-        warm(&mut stream, true)?;
-        let seen = options(&stream);
-        go.wait()?;
-        Ok(seen)
-    };
-    let task = |node: &Node| {
-        asked.wait()?;
-        let inside = node.sockets()?.len();
-        go.raise()?;
-        go.raise()?;
-        Ok::<_, anyhow::Error>(inside)
-    };
     let listening = Signal::new()?;
     let server = b.spawn(|| {
         let listener = listen((b.ipv4, PORT), NonBlocking)?;
         listening.raise()?;
-        serve(Stream::accept(&listener, NonBlocking)?)
+        let mut stream = Stream::accept(&listener, NonBlocking)?;
+        warm(&mut stream, false)?;
+        asked.raise()?;
+        go.wait()
     })?;
     listening.wait()?;
-    let client = a.spawn(|| drive(Stream::connect((b.ipv4, PORT), NonBlocking)?))?;
-    assert_eq!(task(&node)?, 0, "sockets in the sockhash");
+    let client = a.spawn(|| {
+        let mut stream = Stream::connect((b.ipv4, PORT), NonBlocking)?;
+        warm(&mut stream, true)?;
+        let seen = options(&stream);
+        go.wait()?;
+        Ok(seen)
+    })?;
+    asked.wait()?;
+    assert_eq!(node.sockets()?.len(), 0, "sockets in the sockhash");
+    go.raise()?;
+    go.raise()?;
     server.join()?;
     let [ulp, zerocopy] = client.join()?;
     assert!(ulp != Some(libc::EPERM) && zerocopy.is_none(), "{ulp:?} {zerocopy:?}");

@@ -35,17 +35,17 @@ pub struct Measured {
 pub const CONNECTIONS: [usize; 4] = [1, 4, 8, 64];
 pub const SIZES: [usize; 6] = [64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-pub const CELLS: [fn() -> Vec<Cell>; 4] = [
-    || all(Load::Echo, &SIZES),
-    || all(Load::Stream, &SIZES),
+const LOADS: [(Load, &[usize]); 4] = [
+    (Load::Echo, &SIZES),
+    (Load::Stream, &SIZES),
     // Just above what may be queued at first on kernels that charge the reader, too.
-    || all(Load::Pauses, &[64 << 10, (64 << 10) + 1, (2 << 20) + 1]),
-    || all(Load::SmallBuffers, &[1 << 10, 16 << 10, 64 << 10]),
+    (Load::Pauses, &[64 << 10, (64 << 10) + 1, (2 << 20) + 1]),
+    (Load::SmallBuffers, &[1 << 10, 16 << 10, 64 << 10]),
 ];
 
-fn all(load: Load, sizes: &[usize]) -> Vec<Cell> {
-    let of_size = |&size| CONNECTIONS.map(|connections| Cell { load, size, connections });
-    sizes.iter().flat_map(of_size).collect()
+pub fn all() -> impl Iterator<Item = Cell> {
+    let sizes = LOADS.into_iter().flat_map(|(load, all)| all.iter().map(move |&size| (load, size)));
+    sizes.flat_map(|(load, size)| CONNECTIONS.map(|connections| Cell { load, size, connections }))
 }
 
 impl Cell {

@@ -8,7 +8,7 @@ mod server;
 mod transport;
 
 use anyhow::Result;
-use cell::{CELLS, Cell, Measured};
+use cell::{Cell, Measured};
 use clap::Parser;
 use std::{fs, path::PathBuf, time::Duration};
 use tests::{
@@ -111,7 +111,7 @@ fn main() -> Result<()> {
     }
     let window = Duration::from_millis(args.window);
     let cells: Vec<Cell> =
-        CELLS.iter().flat_map(|all| all()).filter(|c| c.to_string().contains(&args.only)).collect();
+        cell::all().filter(|cell| cell.to_string().contains(&args.only)).collect();
     let mut rows = Vec::new();
     for (number, &cell) in cells.iter().enumerate() {
         let mut measured: [Vec<Measured>; 3] = Default::default();
