@@ -6,7 +6,7 @@ use aya_ebpf::{
         BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTT_CB,
         BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
-        BPF_TCP_CLOSE,
+        BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
     },
     programs::SockOpsContext,
 };
@@ -211,6 +211,14 @@ fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
     false
 }
 
+/// By connect(2) to no address, after which nothing unread may be left. All else that ends an
+/// established connection at once leaves an error first.
+#[inline(always)]
+fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
+    field!(ctx, __bindgen_anon_1.args[0]) == BPF_TCP_ESTABLISHED
+        && kernel::read::<u32>(sock, kernel::offsets().sock_err) == Some(0)
+}
+
 /// The last of a connection. A socket that was never accepted goes too, as kernels from 5.10.80 to
 /// 5.10.221 forget it in the sockhash.
 #[inline(always)]
@@ -219,7 +227,7 @@ fn closed(ctx: &SockOpsContext) {
     if reader::was_fed(flow) {
         odd::count_turned(&flow.own);
     }
-    if reader::has_no_owner(flow.own.sock) {
+    if reader::has_no_owner(flow.own.sock) || was_disconnected(ctx, flow.own.sock) {
         socket::leave(flow.own.cookie);
     }
     if flow.peer.cookie == 0 {

@@ -131,6 +131,13 @@ pub fn count_blocking(pod: PodId) {
     }
 }
 
+/// Whether the reader has shut down its side, see RCV_SHUTDOWN in include/net/sock.h.
+#[inline(always)]
+fn is_shut(sock: u64) -> bool {
+    let bits = kernel::offsets().sock_shutdown_bits;
+    kernel::read::<u8>(sock, bits / 8).is_none_or(|byte| byte >> (bits % 8) & 1 != 0)
+}
+
 /// Whether the peer may be handed bytes now. Its mode is looked at for every message, as an
 /// application can change it at any time.
 #[inline(always)]
@@ -153,6 +160,10 @@ pub fn is_ready(flow: &mut Flow) -> Result<(), ByTcp> {
             flow.fed = 0;
         }
         return Err(ByTcp::Blocking);
+    }
+    // Only TCP resets a connection that nobody reads any more.
+    if is_shut(peer) {
+        return Err(ByTcp::Closing);
     }
     // A peer that waits for more than one byte would be woken too early.
     match kernel::read::<i32>(peer, kernel::offsets().sock_rcvlowat) {

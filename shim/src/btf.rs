@@ -27,6 +27,8 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_socket: bytes("sock", "sk_socket")?,
         sock_flags: bytes("sock", "__sk_common.skc_flags")?,
         sock_zerocopy: btf.enumerator("sock_flags", "SOCK_ZEROCOPY")?,
+        sock_err: bytes("sock", "sk_err")?,
+        sock_shutdown_bits: btf.offset_bits("sock", "sk_shutdown")?,
         sock_cookie: bytes("sock", "__sk_common.skc_cookie")?,
         sock_prot: bytes("sock", "__sk_common.skc_prot")?,
         proto_memory_pressure: bytes("proto", "memory_pressure")?,

@@ -443,6 +443,9 @@ pub struct Offsets {
     pub sock_flags: u32,
     /// The bit of SOCK_ZEROCOPY in there.
     pub sock_zerocopy: u32,
+    pub sock_err: u32,
+    /// In bits, as older kernels have a bit field here.
+    pub sock_shutdown_bits: u32,
     pub sock_cookie: u32,
     pub sock_prot: u32,
     pub proto_memory_pressure: u32,
@@ -494,6 +497,8 @@ impl Offsets {
         sock_socket: 0,
         sock_flags: 0,
         sock_zerocopy: 0,
+        sock_err: 0,
+        sock_shutdown_bits: 0,
         sock_cookie: 0,
         sock_prot: 0,
         proto_memory_pressure: 0,

@@ -24,7 +24,7 @@ use std::{env, fmt, sync::Arc};
 
 use self::{
     end::patience,
-    scene::{Pods, Scene, Setting, Shared, Way},
+    scene::{Scene, Setting, Shared, Way},
 };
 
 /// What a program does, and sees. `Err` fails the test where it is by plain TCP.
@@ -88,7 +88,7 @@ impl fmt::Display for Seen {
 
 fn compare(row: &Row, blocking: bool, pods: &Shared) -> Result<Result<Completion, Failed>> {
     let (name, observe) = *row;
-    let see = |way| pods.with(|pods| both_ends_act(observe, pods, way, blocking));
+    let see = |way| both_ends_act(observe, pods, way, blocking);
     let plain = see(Way::Plain).context("by plain TCP")?;
     ensure!(!plain.contains("hangs"), "by plain TCP: {plain}");
     if plain.starts_with(LACKS) {
@@ -109,13 +109,14 @@ fn compare(row: &Row, blocking: bool, pods: &Shared) -> Result<Result<Completion
 }
 
 /// The client as the one that acts, and the server.
-fn both_ends_act(observe: Observe, pods: &Pods, way: Way, blocking: bool) -> Result<String> {
-    let seen = [true, false].map(|client_acts| {
-        let setting = Setting { pods, way, blocking, client_acts };
-        let task = pods.shunted[0].spawn(|| observe(setting.scene()?))?;
-        if task.runs_after(patience() * 5)? { Ok("hangs".to_owned()) } else { task.join() }
-    });
-    let [client, server] = seen;
-    let (client, server) = (client?, server?);
+fn both_ends_act(observe: Observe, pods: &Shared, way: Way, blocking: bool) -> Result<String> {
+    let act = |client_acts| {
+        pods.with(|pods| {
+            let setting = Setting { pods, way, blocking, client_acts };
+            let task = pods.shunted[0].spawn(|| observe(setting.scene()?))?;
+            if task.runs_after(patience() * 5)? { Ok("hangs".to_owned()) } else { task.join() }
+        })
+    };
+    let (client, server) = (act(true)?, act(false)?);
     Ok(if client == server { client } else { format!("client: {client}; server: {server}") })
 }

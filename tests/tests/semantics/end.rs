@@ -173,12 +173,13 @@ impl End {
         Ok(sent)
     }
 
-    /// More small messages than a queue takes, so that the rest goes by TCP; how many bytes.
+    /// More messages of a byte than a queue takes, so that the rest goes by TCP; how many. They fit
+    /// into any window.
     pub fn overflow(&self) -> usize {
-        const MESSAGES: usize = 4000;
-        (0..MESSAGES).for_each(|_| drop(self.send("message...")));
+        const MESSAGES: usize = 10_000;
+        (0..MESSAGES).for_each(|_| drop(self.send("x")));
         self.arrived();
-        10 * MESSAGES
+        MESSAGES
     }
 
     /// Waits until the peer's kernel has all that was sent, FIN included.

@@ -16,6 +16,7 @@ use nix::{
 use std::{
     fs::File,
     io::{Read as _, Write as _},
+    net::Shutdown,
     os::fd::AsFd,
     thread,
 };
@@ -23,7 +24,7 @@ use std::{
 use super::{
     Row,
     end::{End, PATTERN, seen, text, told},
-    scene::Scene,
+    scene::{Scene, Setting, Way},
 };
 
 pub const ROWS: &[Row] = &[
@@ -100,7 +101,7 @@ fn splice_out(end: &End, len: usize) -> Result<String> {
 fn splice_from_socket(s: Scene) -> Result<String> {
     s.a.deliver("hello, world");
     let (five, rest) = (splice_out(&s.b, 5)?, splice_out(&s.b, 100)?);
-    s.a.shutdown(std::net::Shutdown::Write);
+    s.a.shutdown(Shutdown::Write);
     s.a.arrived();
     seen![five, rest, splice_out(&s.b, 100)?]
 }
@@ -120,20 +121,22 @@ fn splice_from_empty_socket(s: Scene) -> Result<String> {
 /// As Go's io.Copy does between two connections: through a pipe, from the first byte on.
 fn splice_proxy(s: Scene) -> Result<String> {
     const TOTAL: usize = 1_000_000;
-    let [onward, last] = s.at.connect()?;
+    let way = if s.at.way == Way::Warm { Way::Fresh } else { s.at.way };
+    let at = Setting { way, ..s.at };
+    let ([first, inward], [onward, last]) = (at.connect()?, at.connect()?);
     let (from, to) = pipe()?;
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
-            let sent = s.a.send_pattern(TOTAL);
-            s.a.shutdown(std::net::Shutdown::Write);
-            sent
+            let sent = [first.send("hello"), first.send_pattern(TOTAL)];
+            first.shutdown(Shutdown::Write);
+            sent.join(" ")
         });
-        let reader = scope.spawn(|| last.recv_exactly(TOTAL));
+        let reader = scope.spawn(|| last.recv_exactly(5) + " " + &last.recv_exactly(TOTAL));
         let proxy = || -> nix::Result<usize> {
             let mut moved = 0;
             loop {
-                let into = || splice_some(&s.b.socket, &to, 1 << 16);
-                let mut held = s.b.patiently(EpollFlags::EPOLLIN, into)?;
+                let into = || splice_some(&inward.socket, &to, 1 << 16);
+                let mut held = inward.patiently(EpollFlags::EPOLLIN, into)?;
                 if held == 0 {
                     return Ok(moved);
                 }
@@ -145,7 +148,7 @@ fn splice_proxy(s: Scene) -> Result<String> {
             }
         };
         let moved = told(proxy());
-        onward.shutdown(std::net::Shutdown::Write);
+        onward.shutdown(Shutdown::Write);
         seen![moved, sender.join().expect("no panic"), reader.join().expect("no panic")]
     })
 }

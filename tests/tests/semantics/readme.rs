@@ -1,6 +1,6 @@
 //! README's list of what an application could notice: the part of it that a test can read.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::utsname::uname;
 
 use super::scene::Pods;
@@ -22,13 +22,12 @@ fn list() -> impl Iterator<Item = (Vec<&'static str>, &'static str)> {
 pub fn lists(name: &str, pods: &Pods) -> Result<bool> {
     let mut listed = list().filter(|(names, _)| names.contains(&name));
     let Some((_, place)) = listed.next() else { return Ok(false) };
-    Ok(match place.strip_prefix("before Linux ") {
-        Some(version) => release()? < parse(version)?,
-        None if place == "without trampolines" => !has_trampolines(pods),
-        None => {
-            ensure!(place.is_empty(), "README: {name}: where is {place:?}?");
-            true
-        }
+    Ok(match place.rsplit_once(' ') {
+        None => place.is_empty(),
+        Some(("before Linux", version)) => release()? < parse(version)?,
+        Some(("from Linux", version)) => release()? >= parse(version)?,
+        Some(("without", "trampolines")) => !has_trampolines(pods),
+        Some(_) => bail!("README: {name}: where is {place:?}?"),
     })
 }
 

@@ -15,7 +15,8 @@ pub const ROWS: &[Row] = &[
     ("urgent_byte", urgent_byte),
     ("urgent_byte_alone", urgent_byte_alone),
     ("urgent_byte_inline", urgent_byte_inline),
-    ("urgent_byte_unread", urgent_byte_unread),
+    ("urgent_byte_after_unread_bytes", urgent_byte_after_unread_bytes),
+    ("urgent_byte_ignored", urgent_byte_ignored),
     ("urgent_read_of_none", urgent_read_of_none),
 ];
 
@@ -33,7 +34,6 @@ fn recv_urgent(end: &End) -> String {
 }
 
 fn send_urgent(s: &Scene) -> String {
-    s.a.deliver("one");
     let sent = s.a.send_with(b"two!", MSG_OOB);
     s.a.arrived();
     s.a.deliver("three");
@@ -60,8 +60,15 @@ fn urgent_byte_inline(s: Scene) -> Result<String> {
     seen![set, sent, before, mark, s.b.recv_now(100)]
 }
 
+fn urgent_byte_after_unread_bytes(s: Scene) -> Result<String> {
+    s.a.deliver("one");
+    send_urgent(&s);
+    let (before, mark) = (s.b.recv_now(100), at_mark(&s.b));
+    seen![before, mark, recv_urgent(&s.b), s.b.recv_now(100)]
+}
+
 /// A reader that knows nothing of it never sees it.
-fn urgent_byte_unread(s: Scene) -> Result<String> {
+fn urgent_byte_ignored(s: Scene) -> Result<String> {
     send_urgent(&s);
     seen![s.b.recv_now(100), s.b.recv_now(100)]
 }
