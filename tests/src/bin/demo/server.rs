@@ -39,6 +39,7 @@ fn run(listener: &TcpListener, protocol: Protocol) -> Result<()> {
     epoll.add(listener, event(exclusive, listening))?;
     let mut connections = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
+    let mut buffer = [0; 16384];
     loop {
         let count = epoll.wait(&mut events, EpollTimeout::NONE)?;
         for happened in &events[..count] {
@@ -53,7 +54,7 @@ fn run(listener: &TcpListener, protocol: Protocol) -> Result<()> {
                 epoll.add(&stream, event(EpollFlags::EPOLLIN, stream.as_raw_fd()))?;
                 connections.insert(stream.as_raw_fd(), Connection::new(stream));
             } else if let Some(connection) = connections.get_mut(&fd) {
-                match connection.proceed(protocol) {
+                match connection.proceed(protocol, &mut buffer) {
                     Ok(Next::Wait) => {}
                     Ok(Next::WaitFor(flags)) => {
                         epoll.modify(&connection.stream, &mut event(flags, fd))?;
@@ -87,10 +88,9 @@ impl Connection {
         Connection { stream, input: Vec::new(), output: Vec::new(), blocked: false }
     }
 
-    fn proceed(&mut self, protocol: Protocol) -> std::io::Result<Next> {
+    fn proceed(&mut self, protocol: Protocol, buffer: &mut [u8]) -> std::io::Result<Next> {
         if !self.blocked {
-            let mut buffer = [0; 16384];
-            match self.stream.read(&mut buffer) {
+            match self.stream.read(buffer) {
                 Ok(0) => return Ok(Next::Close),
                 Ok(n) => self.input.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
