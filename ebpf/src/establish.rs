@@ -3,10 +3,10 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTT_CB,
-        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
-        BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
+        BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
+        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
     },
     programs::SockOpsContext,
 };
@@ -15,7 +15,7 @@ use shim::layout::*;
 use crate::{
     kernel, maps,
     maps::{PAIRS, POD_IPS, add},
-    odd, queue, reader, socket,
+    nudge, odd, queue, reader, socket,
 };
 
 const AF_INET: u32 = 2;
@@ -41,6 +41,7 @@ pub fn run(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
         BPF_SOCK_OPS_TCP_CONNECT_CB if reader::counts_unread() => socket::mark_unfit(ctx),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB => reader::judge(ctx),
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => nudge::on_packet(ctx),
         BPF_SOCK_OPS_RTO_CB => timed_out(ctx),
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
         _ => (),

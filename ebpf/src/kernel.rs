@@ -16,6 +16,13 @@ pub fn offsets() -> Offsets {
     unsafe { core::ptr::read_volatile(&raw const OFFSETS) }
 }
 
+/// Alone, so that the verifier sees a constant, and no call that an older kernel does not know.
+#[inline(always)]
+pub fn has_sk_setsockopt() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS.has_sk_setsockopt) != 0 }
+}
+
 #[inline(always)]
 pub fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address.

@@ -2,8 +2,9 @@
 //!
 //! [`establish`] runs when a connection of an attached pod is made and pairs its ends;
 //! [`message`] runs for every message sent on a paired socket and decides which way it goes;
-//! [`setsockopt`] refuses what such a socket cannot have; [`odd`] watches, where the kernel has
-//! trampolines, for what needs TCP; [`inspect`] tells user space of a socket.
+//! [`nudge`] tells a reader of what its last read left; [`setsockopt`] refuses what such a socket
+//! cannot have; [`odd`] watches, where the kernel has trampolines, for what needs TCP; [`inspect`]
+//! tells user space of a socket.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -13,6 +14,7 @@ mod inspect;
 mod kernel;
 mod maps;
 mod message;
+mod nudge;
 mod odd;
 mod order;
 mod queue;

@@ -49,6 +49,7 @@ pub fn run(ctx: &SkMsgContext) {
         return add(&mut counters.shunted.bytes, size.into());
     };
     if before == Flow::SHUNT {
+        flow.seam = flow.tcp_seq;
         match why {
             ByTcp::QueueFull => add(&mut counters.to_tcp.queue_full, 1),
             ByTcp::RcvLowat => add(&mut counters.to_tcp.rcvlowat, 1),

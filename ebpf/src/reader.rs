@@ -7,6 +7,8 @@
 //! can no longer enter. So its listener's mode is taken for its own: where that is non-blocking it
 //! enters on trial, and is taken out again if it turns out to block.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
@@ -22,7 +24,7 @@ use crate::{
     kernel,
     maps::{self, add},
     message::ByTcp,
-    queue, socket,
+    nudge, queue, socket,
 };
 
 const O_NONBLOCK: u32 = 0o4000;
@@ -88,7 +90,7 @@ pub fn put_on_trial(ctx: &SockOpsContext) {
     if let Some(flow) = socket::flow(ctx) {
         flow.trial = ON_TRIAL & !flags;
     }
-    let _ = ctx.set_cb_flags((flags | FOR_LIFE | ON_TRIAL) as i32);
+    let _ = ctx.set_cb_flags((flags | FOR_LIFE | nudge::flag() | ON_TRIAL) as i32);
 }
 
 /// Something has come for a socket on trial. Once it was accepted, it is in for good or out.
@@ -115,13 +117,25 @@ pub fn judge(ctx: &SockOpsContext) {
 /// its mode, as [`is_ready`] writes before it reads the mode: one of the two sees the other.
 #[inline(always)]
 pub fn was_fed(flow: &Flow) -> bool {
+    peers_flow(flow)
+        .is_some_and(|at| kernel::read::<u64>(at, offset_of!(Flow, fed) as u32) != Some(0))
+        || !queue::is_empty(flow.own.sock)
+}
+
+/// Where TCP went on after what was handed to this socket, as a sequence number of its peer's.
+#[inline(always)]
+pub fn seam(flow: &Flow) -> Option<u32> {
+    kernel::read(peers_flow(flow)?, offset_of!(Flow, seam) as u32)
+}
+
+/// Address of the flow that feeds this socket. The active end may not have met its peer yet.
+#[inline(always)]
+fn peers_flow(flow: &Flow) -> Option<u64> {
     let mut peer = flow.peer;
     if peer.cookie == 0 {
-        peer = maps::ends(flow).map_or(peer, |ends| ends.passive);
+        peer = maps::ends(flow)?.passive;
     }
-    let fed = core::mem::offset_of!(Flow, fed) as u32;
-    peer.cookie != 0 && kernel::read::<u64>(peer.flow, fed) != Some(0)
-        || !queue::is_empty(flow.own.sock)
+    (peer.cookie != 0).then_some(peer.flow)
 }
 
 #[inline(always)]

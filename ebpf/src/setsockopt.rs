@@ -6,7 +6,7 @@ use aya_ebpf::programs::SockoptContext;
 
 use crate::{
     maps::{self, add},
-    socket,
+    nudge, socket,
 };
 
 // linux/tcp.h, asm-generic/socket.h
@@ -26,7 +26,9 @@ pub fn allows(ctx: &SockoptContext) -> bool {
         if (*option).optlen > SHOWN {
             (*option).optlen = 0;
         }
-        match ((*option).level, (*option).optname) {
+        let (level, name) = ((*option).level, (*option).optname);
+        nudge::before_option(ctx, level, name);
+        match (level, name) {
             (SOL_TCP, TCP_ULP) | (SOL_SOCKET, SO_ZEROCOPY) => (),
             _ => return true,
         }

@@ -50,6 +50,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         task_comm: bytes("task_struct", "comm")?,
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
+        has_sk_setsockopt: btf.find(FUNC, "sk_setsockopt").is_some().into(),
     })
 }
 

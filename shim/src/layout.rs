@@ -228,6 +228,21 @@ pub struct Flow {
     pub trial: u32,
     /// Own `write_seq` when the connection was made.
     pub first_seq: u32,
+    /// Own `write_seq` when the short way was last left. Read by the peer.
+    pub seam: u32,
+    pub keepalive: Keepalive,
+}
+
+/// What was borrowed of a socket's keepalive: see `ebpf/src/nudge.rs`. Times in seconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keepalive {
+    /// The peer's [`Flow::seam`] that this is for.
+    pub seam: u32,
+    pub on: i32,
+    pub idle: i32,
+    /// 0: nothing is borrowed.
+    pub interval: i32,
 }
 
 impl Flow {
@@ -247,7 +262,7 @@ pub struct SocketState {
     pub shunt: u32,
     /// Its peer is known.
     pub met: u32,
-    /// Something that was handed to it is unread.
+    /// Something that was handed to it is unread, or its keepalive is borrowed.
     pub unread: u32,
     /// Somebody is inside its send(2) or recv(2).
     pub busy: u32,
@@ -474,6 +489,8 @@ pub struct Offsets {
     pub sock_ops_skb: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
+    /// 1: programs set options as applications do (from Linux 6.1 on).
+    pub has_sk_setsockopt: u32,
 }
 
 /// No padding where fields of different sizes meet: user space takes the values as bytes.
@@ -520,5 +537,6 @@ impl Offsets {
         task_comm: 0,
         sock_ops_skb: 0,
         sk_msg_size: 0,
+        has_sk_setsockopt: 0,
     };
 }

@@ -3,16 +3,16 @@
 use anyhow::Result;
 use libc::{IPPROTO_TCP, SOL_SOCKET};
 use nix::sys::{
-    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
+    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
     socket::{MsgFlags, recv, send},
 };
-use std::net::Shutdown;
+use std::{net::Shutdown, time::Duration};
 
 use super::{
     Row,
-    end::{End, flags, seen, told},
+    end::{End, flags, patience, seen, told},
     raw,
     scene::Scene,
 };
@@ -26,6 +26,7 @@ pub const ROWS: &[Row] = &[
     ("epoll_edge", epoll_edge),
     ("epoll_edge_out", epoll_edge_out),
     ("epoll_edge_until_a_short_read", epoll_edge_until_a_short_read),
+    ("epoll_edge_and_keepalive", epoll_edge_and_keepalive),
     ("epoll_edge_until_a_short_write", epoll_edge_until_a_short_write),
     ("epoll_oneshot", epoll_oneshot),
     ("epoll_ends", epoll_ends),
@@ -82,8 +83,13 @@ impl Set {
 
     /// What comes; where nothing is to come, that takes a moment.
     fn wait(&self) -> String {
+        self.wait_for(Duration::from_millis(50))
+    }
+
+    fn wait_for(&self, time: Duration) -> String {
         let mut events = [EpollEvent::empty()];
-        let came = self.0.wait(&mut events, 50u8);
+        let time = EpollTimeout::try_from(time).expect("seconds");
+        let came = self.0.wait(&mut events, time);
         told(came.map(|_| flags(events[0].events())))
     }
 }
@@ -129,10 +135,33 @@ fn epoll_edge_until_a_short_read(s: Scene) -> Result<String> {
     let set = Set::new(&s.b, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
     let sent = s.a.overflow();
     let (mut got, mut buffer) = (0, vec![0; 2 * sent]);
-    while set.wait() != "no event" {
+    while got < sent && set.wait_for(patience()) != "no event" {
         got += recv(s.b.fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
     }
     seen![sent, got]
+}
+
+/// Likewise, with keepalive of its own, which it sets before, between and after.
+fn epoll_edge_and_keepalive(s: Scene) -> Result<String> {
+    let option = |name| (IPPROTO_TCP, name);
+    let [idle, interval] = [libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL].map(option);
+    let on = (SOL_SOCKET, libc::SO_KEEPALIVE);
+    let set = |(level, name), value| s.b.set(level, name, value);
+    let all = || [on, idle, interval].map(|(level, name)| s.b.get(level, name)).join(" ");
+    set(idle, 700);
+    let news = Set::new(&s.b, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+    let sent = s.a.overflow();
+    set(interval, 70);
+    set(on, 1);
+    let between = all();
+    s.a.send("x");
+    let (mut got, mut buffer) = (0, vec![0; 2 * sent]);
+    while got <= sent && news.wait_for(patience()) != "no event" {
+        got += recv(s.b.fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+    }
+    news.wait_for(patience());
+    s.b.deliver("hello");
+    seen![between, sent, got, all()]
 }
 
 /// Likewise a writer, whose reader comes late each time.
