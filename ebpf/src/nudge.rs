@@ -3,9 +3,10 @@
 //! recv(2) gives of one or of the other, never of both, so where they meet a read is short. Who
 //! takes that to mean that there is no more (epoll(7) allows it, tokio does it) waits for an event,
 //! and the last one was long ago. So there is one more when the queue is empty. Nothing runs when a
-//! queue becomes empty, but keepalive's timer comes by: it is borrowed for that while, set to a
-//! second. The event is what setting SO_RCVLOWAT to what it is gives (`tcp_set_rcvlowat`), to
-//! programs since Linux 6.1 (`sk_setsockopt`).
+//! queue becomes empty, but the reader answers what its peer still has to send, or probes for when
+//! there is room; and where all has come, it probes itself: keepalive is borrowed for that while.
+//! The event is what setting SO_RCVLOWAT to what it is gives (`tcp_set_rcvlowat`), to programs since
+//! Linux 6.1 (`sk_setsockopt`).
 
 use core::ffi::c_void;
 
@@ -29,6 +30,7 @@ const SO_RCVLOWAT: i32 = 18;
 const SOL_TCP: i32 = 6;
 const TCP_KEEPIDLE: i32 = 4;
 const TCP_KEEPINTVL: i32 = 5;
+const TCP_KEEPCNT: i32 = 6;
 
 /// Asks for [`on_packet`] at all that a socket sends: ACKs of what comes by TCP, probes.
 #[inline(always)]
@@ -41,23 +43,33 @@ pub fn on_packet(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
     let (at, sock) = (kernel::offsets(), flow.own.sock);
     let Some(read) = kernel::read::<u32>(sock, at.tcp_copied_seq) else { return };
-    let received = kernel::read::<u32>(sock, at.tcp_rcv_nxt);
+    let received = kernel::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
+    let is_at_seam = received != read && reader::seam(flow) == Some(read);
+    let is_empty = queue::is_empty(sock);
+    let may_borrow = is_at_seam && !is_empty && gets_only_answers(flow, received);
     let borrowed = flow.keepalive.interval != 0;
-    // What was borrowed is given back even if the sender is gone by then.
-    let seam = if borrowed { Some(flow.keepalive.seam) } else { reader::seam(flow) };
-    if seam != Some(read) || received == Some(read) {
-        if borrowed {
-            give_back(ctx.as_ptr(), flow);
-        }
-    } else if queue::is_empty(sock) {
-        if borrowed {
-            give_back(ctx.as_ptr(), flow);
-        }
+    if may_borrow && !borrowed {
+        borrow(ctx.as_ptr(), flow);
+    } else if !may_borrow && borrowed {
+        give_back(ctx.as_ptr(), flow);
+    }
+    if is_at_seam && is_empty {
         let lowat = kernel::read::<i32>(sock, at.sock_rcvlowat).unwrap_or(1);
         set(ctx.as_ptr(), SOL_SOCKET, SO_RCVLOWAT, lowat);
-    } else if !borrowed {
-        borrow(ctx.as_ptr(), flow, read);
     }
+}
+
+/// Whether probes do no harm: the peer is there, and answers; and it has nothing to send, as it
+/// would not learn from a probe that there is room again. Where it has, it comes by itself.
+#[inline(always)]
+fn gets_only_answers(flow: &Flow, received: u32) -> bool {
+    let at = kernel::offsets();
+    let unanswered = kernel::read::<u8>(flow.own.sock, at.icsk_probes_out);
+    !reader::is_shut(flow.own.sock)
+        && unanswered.is_some_and(|probes| probes < 2)
+        && reader::peer(flow)
+            .and_then(|peer| kernel::read::<u32>(peer.sock, at.tcp_write_seq))
+            .is_some_and(|written| written == received)
 }
 
 /// The application sets an option: keepalive's are to be its own then.
@@ -65,7 +77,7 @@ pub fn on_packet(ctx: &SockOpsContext) {
 pub fn before_option(ctx: &SockoptContext, level: i32, option: i32) {
     let is_keepalives = matches!(
         (level, option),
-        (SOL_SOCKET, SO_KEEPALIVE) | (SOL_TCP, TCP_KEEPIDLE | TCP_KEEPINTVL)
+        (SOL_SOCKET, SO_KEEPALIVE) | (SOL_TCP, TCP_KEEPIDLE | TCP_KEEPINTVL | TCP_KEEPCNT)
     );
     if kernel::has_sk_setsockopt()
         && is_keepalives
@@ -77,13 +89,13 @@ pub fn before_option(ctx: &SockoptContext, level: i32, option: i32) {
 }
 
 #[inline(always)]
-fn borrow(socket: *mut c_void, flow: &mut Flow, seam: u32) {
+fn borrow(socket: *mut c_void, flow: &mut Flow) {
     let on = get(socket, SOL_SOCKET, SO_KEEPALIVE);
-    let idle = get(socket, SOL_TCP, TCP_KEEPIDLE);
-    let interval = get(socket, SOL_TCP, TCP_KEEPINTVL);
-    if let (Some(on), Some(idle), Some(interval)) = (on, idle, interval) {
-        flow.keepalive = Keepalive { seam, on, idle, interval };
-        set_keepalive(socket, Keepalive { on: 1, idle: 1, interval: 1, seam });
+    let [idle, interval, probes] =
+        [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT].map(|option| get(socket, SOL_TCP, option));
+    if let (Some(on), Some(idle), Some(interval), Some(probes)) = (on, idle, interval, probes) {
+        flow.keepalive = Keepalive { on, idle, interval, probes };
+        set_keepalive(socket, Keepalive { on: 1, idle: 1, interval: 1, probes: 9 });
     }
 }
 
@@ -97,6 +109,7 @@ fn give_back(socket: *mut c_void, flow: &mut Flow) {
 fn set_keepalive(socket: *mut c_void, to: Keepalive) {
     set(socket, SOL_TCP, TCP_KEEPIDLE, to.idle);
     set(socket, SOL_TCP, TCP_KEEPINTVL, to.interval);
+    set(socket, SOL_TCP, TCP_KEEPCNT, to.probes);
     set(socket, SOL_SOCKET, SO_KEEPALIVE, to.on);
 }
 

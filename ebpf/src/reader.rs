@@ -17,7 +17,7 @@ use aya_ebpf::{
     helpers::generated::bpf_get_current_task,
     programs::SockOpsContext,
 };
-use shim::layout::{FIT_LISTENER, Flow, PodId, UNFIT_PROGRAMS};
+use shim::layout::{End, FIT_LISTENER, Flow, PodId, UNFIT_PROGRAMS};
 
 use crate::{
     establish::{field, give_up, has_met},
@@ -117,25 +117,25 @@ pub fn judge(ctx: &SockOpsContext) {
 /// its mode, as [`is_ready`] writes before it reads the mode: one of the two sees the other.
 #[inline(always)]
 pub fn was_fed(flow: &Flow) -> bool {
-    peers_flow(flow)
-        .is_some_and(|at| kernel::read::<u64>(at, offset_of!(Flow, fed) as u32) != Some(0))
+    let fed = offset_of!(Flow, fed) as u32;
+    peer(flow).is_some_and(|peer| kernel::read::<u64>(peer.flow, fed) != Some(0))
         || !queue::is_empty(flow.own.sock)
 }
 
 /// Where TCP went on after what was handed to this socket, as a sequence number of its peer's.
 #[inline(always)]
 pub fn seam(flow: &Flow) -> Option<u32> {
-    kernel::read(peers_flow(flow)?, offset_of!(Flow, seam) as u32)
+    kernel::read(peer(flow)?.flow, offset_of!(Flow, seam) as u32)
 }
 
-/// Address of the flow that feeds this socket. The active end may not have met its peer yet.
+/// Who feeds this socket. The active end may not have met its peer yet.
 #[inline(always)]
-fn peers_flow(flow: &Flow) -> Option<u64> {
+pub fn peer(flow: &Flow) -> Option<End> {
     let mut peer = flow.peer;
     if peer.cookie == 0 {
         peer = maps::ends(flow)?.passive;
     }
-    (peer.cookie != 0).then_some(peer.flow)
+    (peer.cookie != 0).then_some(peer)
 }
 
 #[inline(always)]
@@ -145,9 +145,9 @@ pub fn count_blocking(pod: PodId) {
     }
 }
 
-/// Whether the reader has shut down its side, see RCV_SHUTDOWN in include/net/sock.h.
+/// Whether nothing more is to be read: the reader has shut down its side, or the peer has. See RCV_SHUTDOWN in include/net/sock.h.
 #[inline(always)]
-fn is_shut(sock: u64) -> bool {
+pub fn is_shut(sock: u64) -> bool {
     let bits = kernel::offsets().sock_shutdown_bits;
     kernel::read::<u8>(sock, bits / 8).is_none_or(|byte| byte >> (bits % 8) & 1 != 0)
 }

@@ -42,6 +42,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         tcp_rcv_wnd: bytes("tcp_sock", "rcv_wnd")?,
         tcp_rcv_wup: bytes("tcp_sock", "rcv_wup")?,
         tcp_rcv_nxt: bytes("tcp_sock", "rcv_nxt")?,
+        icsk_probes_out: bytes("inet_connection_sock", "icsk_probes_out")?,
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
         psock_refcnt: bytes("sk_psock", "refcnt")?,
         msghdr_flags: bytes("msghdr", "msg_flags")?,

@@ -237,12 +237,11 @@ pub struct Flow {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keepalive {
-    /// The peer's [`Flow::seam`] that this is for.
-    pub seam: u32,
     pub on: i32,
     pub idle: i32,
     /// 0: nothing is borrowed.
     pub interval: i32,
+    pub probes: i32,
 }
 
 impl Flow {
@@ -477,6 +476,8 @@ pub struct Offsets {
     pub tcp_rcv_wnd: u32,
     pub tcp_rcv_wup: u32,
     pub tcp_rcv_nxt: u32,
+    /// How many probes in a row were not answered.
+    pub icsk_probes_out: u32,
     pub psock_ingress_msg: u32,
     /// One, and one more for everybody who is inside send(2) or recv(2).
     pub psock_refcnt: u32,
@@ -529,6 +530,7 @@ impl Offsets {
         tcp_rcv_wnd: 0,
         tcp_rcv_wup: 0,
         tcp_rcv_nxt: 0,
+        icsk_probes_out: 0,
         psock_ingress_msg: 0,
         psock_refcnt: 0,
         msghdr_flags: 0,

@@ -4,12 +4,15 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::{ErrorKind, Read, Write},
     thread,
     time::Duration,
 };
 use tests::{
+    needs,
     node::Node,
     pod::Pod,
     task::Signal,
@@ -20,6 +23,11 @@ use tests::{
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("pressure::memory_is_bounded", memory_is_bounded),
+        needs(
+            trial("pressure::scarce_memory_is_left_to_tcp", scarce_memory_is_left_to_tcp),
+            env::var_os(TCP_MEM).is_some(),
+            "a limit of the whole machine",
+        ),
         trial("pressure::small_buffers_stay_small", small_buffers_stay_small),
         trial("pressure::tiny_messages_are_bounded", tiny_messages_are_bounded),
         trial("pressure::blocked_sender_wakes", blocked_sender_wakes),
@@ -117,6 +125,7 @@ fn fill(
     Ok((sent, grown))
 }
 
+#[derive(Debug)]
 struct Filled {
     plain: (u64, u64),
     shunted: (u64, u64),
@@ -144,11 +153,53 @@ fn compare(
 
 /// EAGAIN before 8 MB, and no more memory than TCP's own plus the queue limit, per connection.
 fn memory_is_bounded() -> Result<()> {
-    const CONNECTIONS: usize = 10;
+    const CONNECTIONS: usize = 100;
     let filled = compare("memory", CONNECTIONS, 16 << 10, None)?;
     assert!(filled.shunted.0 < 8 << 20, "{} bytes before EAGAIN", filled.shunted.0);
     let bound = filled.plain.1 + CONNECTIONS as u64 * QUEUE_LIMIT;
     assert!(filled.shunted.1 <= bound, "{} bytes of TCP memory, not {bound}", filled.shunted.1);
+    Ok(())
+}
+
+/// Where `net.ipv4.tcp_mem` may be changed: the file, in a machine that is the test's own.
+const TCP_MEM: &str = "SHUNT_TEST_TCP_MEM";
+
+struct TcpMem {
+    file: OsString,
+    before: String,
+}
+
+impl TcpMem {
+    /// Pages from which on memory is scarce.
+    fn scarce_from(pages: u64) -> Result<Self> {
+        let file = env::var_os(TCP_MEM).context(TCP_MEM)?;
+        let before = fs::read_to_string(&file)?;
+        let most = before.split_whitespace().next_back().context("tcp_mem")?;
+        fs::write(&file, format!("{pages} {pages} {most}"))?;
+        Ok(Self { file, before })
+    }
+}
+
+impl Drop for TcpMem {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.file, &self.before);
+    }
+}
+
+/// The bound for the node as a whole: beyond it only TCP takes more, by its own rules.
+fn scarce_memory_is_left_to_tcp() -> Result<()> {
+    const CONNECTIONS: u64 = 10;
+    const SCARCE: u64 = 4 << 20;
+    let tcp_mem = TcpMem::scarce_from(SCARCE / 4096)?;
+    let filled = compare("scarce", CONNECTIONS as usize, 16 << 10, None)?;
+    // Each looks once in 64 KiB, and the kernel rounds up to pages.
+    let bound = filled.plain.1 + SCARCE + CONNECTIONS * (128 << 10);
+    assert!(bound < filled.plain.1 + CONNECTIONS * QUEUE_LIMIT);
+    assert!(filled.shunted.1 <= bound, "{} bytes of TCP memory, not {bound}", filled.shunted.1);
+    drop(tcp_mem);
+    // The node is as before.
+    let filled = compare("plenty", 1, 16 << 10, None)?;
+    assert!(filled.shunted.0 > filled.plain.0, "{filled:?}");
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub const ROWS: &[Row] = &[
     ("pacing", pacing),
     ("keepalive", keepalive),
     ("keepalive_without_network", keepalive_without_network),
+    ("unread_without_network", unread_without_network),
     ("user_timeout_without_network", user_timeout_without_network),
     ("socket_filter", socket_filter),
     ("tcp_info", tcp_info),
@@ -110,6 +111,15 @@ fn keepalive_without_network(s: Scene) -> Result<String> {
         }
     }
     seen![set, flags(came), s.a.recv_now(10)]
+}
+
+/// Who asks for no keepalive does not learn of it, however long bytes wait to be read.
+fn unread_without_network(s: Scene) -> Result<String> {
+    let sent = s.a.overflow();
+    raw::filter_all(&s.b.socket)?;
+    thread::sleep(Duration::from_secs(4));
+    let keepalive = s.b.get(SOL_SOCKET, libc::SO_KEEPALIVE);
+    seen![keepalive, s.b.events(), s.b.recv_exactly(sent)]
 }
 
 fn user_timeout_without_network(s: Scene) -> Result<String> {

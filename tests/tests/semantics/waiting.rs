@@ -26,6 +26,7 @@ pub const ROWS: &[Row] = &[
     ("epoll_edge", epoll_edge),
     ("epoll_edge_out", epoll_edge_out),
     ("epoll_edge_until_a_short_read", epoll_edge_until_a_short_read),
+    ("epoll_edge_until_a_short_read_of_a_lot", epoll_edge_until_a_short_read_of_a_lot),
     ("epoll_edge_and_keepalive", epoll_edge_and_keepalive),
     ("epoll_edge_until_a_short_write", epoll_edge_until_a_short_write),
     ("epoll_oneshot", epoll_oneshot),
@@ -133,7 +134,18 @@ fn epoll_edge(s: Scene) -> Result<String> {
 /// news then, as epoll(7) allows and tokio does. It comes late, when all is there.
 fn epoll_edge_until_a_short_read(s: Scene) -> Result<String> {
     let set = Set::new(&s.b, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
-    let sent = s.a.overflow();
+    read_by_edges(&s, &set, s.a.overflow())
+}
+
+/// Likewise, of all that the sender's kernel takes.
+fn epoll_edge_until_a_short_read_of_a_lot(s: Scene) -> Result<String> {
+    let set = Set::new(&s.b, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+    let sent = s.a.fill()?;
+    let seen = read_by_edges(&s, &set, sent)?;
+    Ok(seen.replace(&sent.to_string(), "all"))
+}
+
+fn read_by_edges(s: &Scene, set: &Set, sent: usize) -> Result<String> {
     let (mut got, mut buffer) = (0, vec![0; 2 * sent]);
     while got < sent && set.wait_for(patience()) != "no event" {
         got += recv(s.b.fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
