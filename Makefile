@@ -5,6 +5,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(HOST)
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
 export FOREIGN = $(CURDIR)/target/foreign
+export DEPLOY = $(CURDIR)/target/deploy
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
@@ -21,6 +22,7 @@ demo: root setup
 
 test: root setup
 	@scripts/setup foreign
+	@scripts/setup deploy
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins

@@ -34,11 +34,11 @@ const IFNAME: &str = "eth0";
 #[derive(clap::Args)]
 pub struct Adopt {
     #[command(flatten)]
-    datapath: paths::Datapath,
+    pub datapath: paths::Datapath,
     #[command(flatten)]
-    cni: paths::Cni,
+    pub cni: paths::Cni,
     #[command(flatten)]
-    logs: pods::Logs,
+    pub logs: pods::Logs,
 }
 
 /// What became of one pod.

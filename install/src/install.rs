@@ -12,13 +12,17 @@ use serde::Serialize;
 use shim::{lock::Lock, refusal::Refusal};
 
 use crate::{
+    adopt::Adopt,
     binary::{self, Binary},
     claim::Claim,
     conflist::SHUNT,
+    drain::Patience,
     entry::Entry,
     net_d::{self, Plan, Unready},
     output::{Exit, Output},
     paths::{Cni, Datapath},
+    pods::Logs,
+    upgrade::Upgrade,
 };
 
 /// How long the datapath may be locked by a plugin.
@@ -46,6 +50,13 @@ pub struct Install {
     /// Do nothing on a node that cannot accelerate, and end with 3
     #[arg(long)]
     must_accelerate: bool,
+    /// Then `upgrade` and `adopt`. What cannot be done of these is told, and is no failure
+    #[arg(long)]
+    adopt: bool,
+    #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 #[derive(Default, Serialize)]
@@ -120,7 +131,20 @@ impl Install {
             report.waits_for = None;
         }
         output.print(&report);
+        if self.adopt && exit == Exit::Done && !self.dry_run && report.cannot_accelerate.is_none() {
+            self.adopt(output);
+        }
         Ok(exit)
+    }
+
+    fn adopt(self, output: Output) {
+        let Self { cni, datapath, logs, patience, .. } = self;
+        let adopt = Adopt { datapath: datapath.clone(), cni: cni.clone(), logs: logs.clone() };
+        let upgraded = Upgrade { datapath, cni, logs, patience }.run(output);
+        let adopted = adopt.run(output);
+        for error in [upgraded.err(), adopted.err()].into_iter().flatten() {
+            log::warn!("{error:#}");
+        }
     }
 
     fn load(&self) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ mod binary;
 mod change;
 mod claim;
 mod conflist;
+mod daemon_set;
 mod doctor;
 mod drain;
 mod entry;

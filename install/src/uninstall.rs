@@ -16,6 +16,7 @@ use crate::{
     change::remove_unfinished,
     claim::Claim,
     conflist::SHUNT,
+    daemon_set,
     drain::{self, Patience},
     install::PATIENCE,
     net_d,
@@ -38,6 +39,9 @@ pub struct Uninstall {
     /// Leave the binary, for runtimes that call what a pod was made with (CRI-O), until those are gone
     #[arg(long)]
     keep_binary: bool,
+    /// In a pod: do nothing as long as there is this DaemonSet in its namespace
+    #[arg(long, value_name = "NAME")]
+    unless_daemonset: Option<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -46,11 +50,20 @@ struct Report {
     removed: Vec<PathBuf>,
     kept: Option<PathBuf>,
     waits_for: Option<String>,
+    /// The DaemonSet for which everything stays.
+    wanted_by: Option<String>,
 }
 
 impl Uninstall {
     pub fn run(self, output: Output) -> Result<Exit> {
         let mut report = Report::default();
+        if let Some(name) = &self.unless_daemonset
+            && daemon_set::is_wanted(name)?
+        {
+            report.wanted_by = Some(name.clone());
+            output.print(&report);
+            return Ok(Exit::Done);
+        }
         let logs = self.leave_lists(&mut report)?;
         if !report.changed.is_empty() {
             sleep(self.settle);
@@ -114,6 +127,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(name) = &self.wanted_by {
+            return writeln!(f, "there is a DaemonSet {name}: everything stays");
+        }
         for path in &self.changed {
             writeln!(f, "{} has no entry of shunt any more", path.display())?;
         }

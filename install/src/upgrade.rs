@@ -29,13 +29,13 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(clap::Args)]
 pub struct Upgrade {
     #[command(flatten)]
-    datapath: paths::Datapath,
+    pub datapath: paths::Datapath,
     #[command(flatten)]
-    cni: paths::Cni,
+    pub cni: paths::Cni,
     #[command(flatten)]
-    logs: pods::Logs,
+    pub logs: pods::Logs,
     #[command(flatten)]
-    patience: Patience,
+    pub patience: Patience,
 }
 
 #[derive(Debug, Serialize)]

@@ -1,6 +1,7 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
 mod churn;
+mod deploy;
 mod forging;
 mod guards;
 mod install;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         pressure::tests(),
         guards::tests(),
         install::tests(),
+        deploy::tests(),
         operate::tests(),
         churn::tests(),
         semantics::tests(),
