@@ -6,13 +6,14 @@ STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --targe
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
 export FOREIGN = $(CURDIR)/target/foreign
 export DEPLOY = $(CURDIR)/target/deploy
+export K8S = $(CURDIR)/target/k8s
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-foreign test-kernels bench-sizes lint picture plugin shuntctl setup root
+.PHONY: demo test test-foreign test-k8s test-kernels bench-sizes lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -33,6 +34,13 @@ test-foreign: root setup
 	@scripts/setup foreign
 	@$(MAKE) --no-print-directory plugin
 	cargo test -p tests --test foreign -- $(ARGS)
+
+test-k8s: root setup
+	@scripts/setup envoy
+	@scripts/setup deploy
+	@scripts/setup k8s
+	@$(MAKE) --no-print-directory plugin shuntctl
+	cargo test -p tests --test k8s -- $(ARGS)
 
 test-kernels: root setup
 	@scripts/setup kernels
@@ -59,6 +67,11 @@ plugin:
 
 shuntctl:
 	$(STATIC) -p install
+
+# What deploy/Containerfile makes, without a registry.
+image: setup
+	@$(MAKE) --no-print-directory plugin shuntctl
+	deploy/image target/shunt.tar shunt:0.1.0 '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
 
 setup:
 	@scripts/setup build

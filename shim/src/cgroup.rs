@@ -26,15 +26,16 @@ pub struct Cgroup {
 /// # Errors
 /// None is mounted.
 pub fn root() -> anyhow::Result<PathBuf> {
+    mounts("cgroup2")?.into_iter().next().context("no cgroup2 hierarchy is mounted")
+}
+
+/// Where this mount namespace has file systems of a type.
+fn mounts(kind: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
     // proc_pid_mountinfo(5): … (5) mount point … - (9) type …
-    mounts
-        .lines()
-        .filter_map(|line| line.split_once(" - "))
-        .find(|(_, fs)| fs.starts_with("cgroup2 "))
-        .and_then(|(mount, _)| mount.split(' ').nth(4))
-        .map(PathBuf::from)
-        .context("no cgroup2 hierarchy is mounted")
+    let all = mounts.lines().filter_map(|line| line.split_once(" - "));
+    let of_kind = all.filter(|(_, fs)| fs.split(' ').next() == Some(kind));
+    Ok(of_kind.filter_map(|(mount, _)| mount.split(' ').nth(4)).map(PathBuf::from).collect())
 }
 
 impl Cgroup {
@@ -69,10 +70,24 @@ impl Cgroup {
         }
         let uid = uid.context("the runtime gave neither a cgroupPath nor a pod uid")?;
         let names = [format!("pod{uid}"), format!("pod{}.slice", uid.replace('-', "_"))];
-        let path = search(root, &names, SEARCH_DEPTH)
-            .ok_or_else(|| anyhow!("no cgroup of pod {uid} below {}", root.display()))?;
+        let found = search(root, &names, SEARCH_DEPTH).or_else(|| as_in_version_1(root, &names));
+        let path =
+            found.ok_or_else(|| anyhow!("no cgroup of pod {uid} below {}", root.display()))?;
         Self::open(&path)
     }
+}
+
+/// Where both versions are mounted, a kubelet that makes cgroups itself makes a pod's in those of
+/// version 1 only. A runtime takes the same path in the other for its containers (runc from 1.1),
+/// but after the network: so the pod's is made here.
+fn as_in_version_1(root: &Path, names: &[String; 2]) -> Option<PathBuf> {
+    let other = mounts("cgroup").ok()?.into_iter().next()?;
+    if self::root().ok()? != root {
+        return None;
+    }
+    let path = root.join(search(&other, names, SEARCH_DEPTH)?.strip_prefix(&other).ok()?);
+    fs::create_dir_all(&path).ok()?;
+    Some(path)
 }
 
 /// A pod's cgroup, as a kubelet named it.

@@ -7,13 +7,25 @@ use nix::{
 };
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 /// How long the processes of a cgroup may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the hierarchies are mounted: that of version 2, and those of version 1 where there are some.
+///
+/// # Errors
+/// Of reading /proc/self/mounts.
+pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
+    // proc_pid_mounts(5): device, mount point, type
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let of_cgroups = fields.filter(|mount| matches!(mount[2], "cgroup" | "cgroup2"));
+    Ok(of_cgroups.map(|mount| mount[1].into()).collect())
+}
 
 /// Kills every process in the cgroup and below and removes all of it. Not there: Ok.
 ///

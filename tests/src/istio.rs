@@ -22,8 +22,9 @@ pub fn redirect(pod: &Pod) -> Result<()> {
     restore(pod, "ip6tables-restore", "::1/128", "::6/128")
 }
 
-fn restore(pod: &Pod, program: &str, loopback: &str, inbound_source: &str) -> Result<()> {
-    let rules = format!(
+/// For iptables-restore, with the loopback address and the sidecar's source of inbound connections.
+pub fn rules(loopback: &str, inbound_source: &str) -> String {
+    format!(
         "*nat
 :ISTIO_INBOUND -
 :ISTIO_IN_REDIRECT -
@@ -42,7 +43,11 @@ fn restore(pod: &Pod, program: &str, loopback: &str, inbound_source: &str) -> Re
 -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports {OUTBOUND}
 COMMIT
 "
-    );
+    )
+}
+
+fn restore(pod: &Pod, program: &str, loopback: &str, inbound_source: &str) -> Result<()> {
+    let rules = rules(loopback, inbound_source);
     let mut command = Command::new(program);
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut process = pod.start(0, &mut command)?;

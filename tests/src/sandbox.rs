@@ -87,17 +87,18 @@ fn outside(kind: Pins) -> Result<i32> {
     }
     signals.thread_block()?;
 
-    let root = shim::cgroup::root()?;
-    sweep(&root)?;
-    let cgroup = OwnCgroup(root.join(format!("{PREFIX}{}", id())));
-    fs::create_dir(&cgroup.0).with_context(|| format!("create {}", cgroup.0.display()))?;
+    cgroup::hierarchies()?.iter().try_for_each(|root| sweep(root))?;
+    let name = format!("{PREFIX}{}", id());
+    let path = shim::cgroup::root()?.join(&name);
+    let _cgroup = OwnCgroup(name);
+    fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
     let pins = match kind {
         Pins::Private => None,
         Pins::Host => Some(HostPins::new()?),
     };
 
     let mut command = Command::new(env::current_exe()?);
-    command.args(env::args_os().skip(1)).env(CGROUP, &cgroup.0);
+    command.args(env::args_os().skip(1)).env(CGROUP, &path);
     if let Some(pins) = &pins {
         command.env(PINS, &pins.folder);
     }
@@ -173,12 +174,15 @@ fn settle(kind: Pins) -> Result<()> {
     Ok(())
 }
 
-struct OwnCgroup(PathBuf);
+/// By its name. Runtimes make one of that name in the hierarchies of version 1 too.
+struct OwnCgroup(String);
 
 impl Drop for OwnCgroup {
     fn drop(&mut self) {
-        if let Err(e) = cgroup::remove(&self.0) {
-            eprintln!("{e:#}");
+        for root in cgroup::hierarchies().unwrap_or_default() {
+            if let Err(e) = cgroup::remove(&root.join(&self.0)) {
+                eprintln!("{e:#}");
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `make demo`: two pods of a service mesh on one node, without shunt and with it.
 
 mod chart;
-mod envoy;
 mod evidence;
 mod http;
 mod load;
@@ -25,6 +24,7 @@ use std::{
     time::Duration,
 };
 use tests::{
+    envoy,
     node::Node,
     sandbox::{self, Pins},
     table::print as print_table,

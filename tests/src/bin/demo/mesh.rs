@@ -1,7 +1,7 @@
 //! Two pods of a mesh: an application and who calls it, each with its sidecar.
 
 use crate::{
-    envoy, http, load,
+    http, load,
     server::{self, Protocol},
     stats::{Half, Measured},
     wrk,
@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 use tests::{
+    envoy,
     node::Node,
     pod::{Pod, PodSpec},
     task::{PATIENCE, Process, Signal, Task},

@@ -1,5 +1,10 @@
 //! The sidecar: Envoy, configured as Istio configures it, without what is not on the way of bytes.
 
+use crate::{
+    istio::{INBOUND, OUTBOUND, PROXY_UID},
+    pod::Pod,
+    task::Process,
+};
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount as bind};
 use serde_json::{Value, json};
@@ -9,11 +14,6 @@ use std::{
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
-};
-use tests::{
-    istio::{INBOUND, OUTBOUND, PROXY_UID},
-    pod::Pod,
-    task::Process,
 };
 
 /// A path of the binary that the sidecar's user can reach, whatever the modes of the folders above.
@@ -74,7 +74,8 @@ fn listens() -> Result<bool> {
     Ok([OUTBOUND, INBOUND].into_iter().all(has_listener))
 }
 
-fn configuration(http_port: u16) -> Value {
+/// Its configuration, as [`start`] writes it.
+pub fn configuration(http_port: u16) -> Value {
     json!({
         "static_resources": {
             "listeners": [

@@ -1,0 +1,151 @@
+//! shunt on a cluster: the DaemonSet as it is, pods with Envoy sidecars, and what they notice of it.
+
+mod cluster;
+mod mesh;
+mod talk;
+
+use anyhow::{Context as _, Result, ensure};
+use cluster::Cluster;
+use libtest_mimic::{Arguments, run};
+use mesh::Mesh;
+use shim::{
+    datapath::Datapath,
+    layout::{Counters, text},
+};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tests::{root, sandbox, trial};
+
+const PINS: &str = "/sys/fs/bpf/shunt";
+const NAMESPACE: &str = "kube-system";
+
+fn main() -> ExitCode {
+    // What runs in pods is this program too.
+    let args: Vec<_> = env::args().skip(1).collect();
+    let said = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve"] => talk::serve(),
+        ["talk", to] => talk::talk(to),
+        _ => return tests(),
+    };
+    said.inspect_err(|error| eprintln!("{error:#}"))
+        .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn tests() -> ExitCode {
+    let mut args = Arguments::from_args();
+    args.test_threads = Some(1);
+    if !args.list
+        && let Err(e) = sandbox::enter(sandbox::Pins::Private).and_then(|()| root::enter())
+    {
+        eprintln!("{e:#}");
+        return ExitCode::FAILURE;
+    }
+    run(&args, vec![trial("k8s::a_daemon_set_comes_and_goes", a_daemon_set_comes_and_goes)])
+        .exit_code()
+}
+
+fn a_daemon_set_comes_and_goes() -> Result<()> {
+    let cluster = Cluster::start()?;
+    cluster.told(steps(&cluster))
+}
+
+fn steps(cluster: &Cluster) -> Result<()> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/generic/shunt.yaml");
+    let manifest = manifest.to_str().context("path")?;
+    let before = node()?;
+    let mut mesh = Mesh::new(cluster)?;
+
+    // One pod was there before, the other comes after.
+    let ready = ["-n", NAMESPACE, "rollout", "status", "ds/shunt", "--timeout=60s"];
+    cluster.kubectl(&["apply", "-f", manifest])?;
+    cluster.kubectl(&ready)?;
+    mesh.scale(2)?;
+    let [adopted, added] = mesh.pods()?.try_into().ok().context("two pods")?;
+    let talk = mesh.talk(&adopted, &added)?;
+    talk.goes_on_until(|| Ok(short(&adopted)? > 1 << 20 && short(&added)? > 1 << 20))?;
+
+    // A new version, here the same by another name: the links stay, and so does what they carry.
+    let links = links()?;
+    let image = ["install=shunt:new", "watch=shunt:new"];
+    cluster.kubectl(&[&["-n", NAMESPACE, "set", "image", "ds/shunt"], &image[..]].concat())?;
+    cluster.kubectl(&ready)?;
+    ensure!(self::links()? == links, "links have changed");
+    let (a, b) = (short(&adopted)?, short(&added)?);
+    talk.goes_on_until(|| Ok(short(&adopted)? > a + (1 << 20) && short(&added)? > b + (1 << 20)))?;
+
+    // Of everything at once, its account too; then of the DaemonSet alone.
+    cluster.kubectl(&["delete", "-f", manifest])?;
+    cluster.has_no_pods_in(NAMESPACE)?;
+    is_as(&before)?;
+    cluster.kubectl(&["apply", "-f", manifest])?;
+    cluster.kubectl(&ready)?;
+    cluster.kubectl(&["-n", NAMESPACE, "delete", "ds/shunt"])?;
+    cluster.has_no_pods_in(NAMESPACE)?;
+    is_as(&before)?;
+    talk.end()?;
+    mesh.scale(3)
+}
+
+/// What took the short way from a pod's sockets, in bytes.
+fn short(pod: &mesh::Pod) -> Result<u64> {
+    Ok(counters(pod)?.map_or(0, |counters| counters.shunted.bytes))
+}
+
+fn counters(pod: &mesh::Pod) -> Result<Option<Counters>> {
+    let Some(datapath) = Datapath::open(Path::new(PINS))? else { return Ok(None) };
+    let attachments = datapath.attachments()?;
+    let is_it = |(_, attached): &&(_, shim::layout::Attached)| text(&attached.name) == pod.name;
+    let Some((_, attached)) = attachments.iter().find(is_it) else { return Ok(None) };
+    Ok(datapath.pod(attached.pod)?.map(|pod| pod.counters))
+}
+
+fn links() -> Result<Vec<PathBuf>> {
+    let links = fs::read_dir(shim::datapath::folder(Path::new(PINS)).join("links"))?;
+    let mut links = links.map(|link| Ok(link?.path())).collect::<Result<Vec<_>>>()?;
+    links.sort();
+    Ok(links)
+}
+
+/// Every file where shunt could leave something: mode, owner and a hash of what it says.
+type Node = BTreeMap<PathBuf, (u32, u32, u64)>;
+
+fn node() -> Result<Node> {
+    let mut node = Node::new();
+    for folder in ["/etc/cni", "/opt/cni", "/sys/fs/bpf"] {
+        list(Path::new(folder), &mut node)?;
+    }
+    // There others leave something too.
+    let names = fs::read_dir("/run")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let ours = names.into_iter().filter(|path| path.to_string_lossy().contains("shunt"));
+    ours.map(|path| list(&path, &mut node)).collect::<Result<()>>()?;
+    Ok(node)
+}
+
+fn list(path: &Path, node: &mut Node) -> Result<()> {
+    let found = fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
+    let mut hash = DefaultHasher::new();
+    if found.is_dir() {
+        for entry in fs::read_dir(path)? {
+            list(&entry?.path(), node)?;
+        }
+    } else if let Ok(text) = fs::read(path) {
+        text.hash(&mut hash);
+    }
+    node.insert(path.to_owned(), (found.mode(), found.uid(), hash.finish()));
+    Ok(())
+}
+
+fn is_as(before: &Node) -> Result<()> {
+    let now = node()?;
+    let differs = |(path, file): &(&PathBuf, &(u32, u32, u64))| before.get(*path) != Some(*file);
+    let differs: Vec<_> = now.iter().filter(differs).collect();
+    let gone: Vec<_> = before.keys().filter(|path| !now.contains_key(*path)).collect();
+    ensure!(differs.is_empty() && gone.is_empty(), "left: {differs:?}, gone: {gone:?}");
+    Ok(())
+}
