@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
+    io::ErrorKind,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -23,7 +24,8 @@ use crate::{
 /// MPTCP's, in non-blocking mode, and not nginx's. How many are.
 ///
 /// # Errors
-/// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them).
+/// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them; to list them, of
+/// another user's process, takes CAP_DAC_READ_SEARCH).
 pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> {
     let mut seen = HashSet::new();
     let mut fit = 0;
@@ -34,8 +36,12 @@ pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> 
             continue;
         }
         let listening = listening(&proc);
-        // A process that has ended meanwhile has none.
-        for entry in fs::read_dir(proc.join("fd")).into_iter().flatten().flatten() {
+        let descriptors = match fs::read_dir(proc.join("fd")) {
+            // It has ended meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            descriptors => descriptors.with_context(|| format!("descriptors of process {pid}"))?,
+        };
+        for entry in descriptors.flatten() {
             let target = fs::read_link(entry.path()).unwrap_or_default();
             let target = target.to_string_lossy().into_owned();
             let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));

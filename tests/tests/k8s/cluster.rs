@@ -18,7 +18,7 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{cgroup, sandbox};
+use tests::{cgroup, sandbox, task::PATIENCE};
 
 /// Where certificates, configurations and logs are.
 const DIR: &str = "/var/lib/cluster";
@@ -31,7 +31,6 @@ const PODS: &str = "10.98.0.0/24";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// capabilities(7), linux/capability.h
 const CAP_SYS_RESOURCE: u32 = 24;
-const PATIENCE: Duration = Duration::from_secs(120);
 /// What a kubelet sets for the whole machine. It finds these as it wants them.
 const TUNABLES: [(&str, &str); 6] = [
     ("vm/overcommit_memory", "1"),

@@ -67,7 +67,8 @@ fn steps(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&ready)?;
     mesh.scale(2)?;
     let [adopted, added] = mesh.pods()?.try_into().ok().context("two pods")?;
-    let talk = mesh.talk(&adopted, &added)?;
+    // All that answers is accepted by listeners that were there before.
+    let talk = mesh.talk(&added, &adopted)?;
     talk.goes_on_until(|| Ok(short(&adopted)? > 1 << 20 && short(&added)? > 1 << 20))?;
 
     // A new version, here the same by another name: the links stay, and so does what they carry.
