@@ -123,8 +123,8 @@ fn node() -> Result<Node> {
     }
     // There others leave something too.
     let names = fs::read_dir("/run")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let ours = names.into_iter().filter(|path| path.to_string_lossy().contains("shunt"));
-    ours.map(|path| list(&path, &mut node)).collect::<Result<()>>()?;
+    let mut ours = names.into_iter().filter(|path| path.to_string_lossy().contains("shunt"));
+    ours.try_for_each(|path| list(&path, &mut node))?;
     Ok(node)
 }
 
