@@ -1,5 +1,7 @@
 //! What an operator does to a node, and what traffic notices of it: nothing.
 
+mod doctor;
+
 use crate::load::Load;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -27,7 +29,7 @@ use tests::{
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        trial("operate::doctor_says_what_is_true", doctor_says_what_is_true),
+        trial("operate::doctor_says_what_is_true", doctor::says_what_is_true),
         trial("operate::status_shows_pods_and_connections", status_shows_pods_and_connections),
         trial("operate::drain_under_load", drain_under_load),
         trial("operate::drain_tells_what_is_left", drain_tells_what_is_left),
@@ -81,42 +83,6 @@ fn shunted(node: &Node, pod: &Pod) -> Result<u64> {
 fn goes_the_short_way(node: &Node, pod: &Pod) -> Result<()> {
     let before = shunted(node, pod)?;
     until("a byte takes the short way", || Ok(shunted(node, pod)? > before + (1 << 20)))
-}
-
-fn doctor_says_what_is_true() -> Result<()> {
-    let node = Node::new("doctor")?;
-    let args = net_d(&node)?;
-    let args = args.each_ref().map(String::as_str);
-    let finding = |check: &str| -> Result<Value> {
-        let findings = call(&node, "doctor", &args)?.lines;
-        let found = findings.into_iter().find(|finding| finding["check"] == check);
-        found.with_context(|| format!("no {check}"))
-    };
-    let says = |check: &str, what: &str| -> Result<bool> {
-        Ok(finding(check)?["found"].as_str().is_some_and(|found| found.contains(what)))
-    };
-    for check in ["kernel", "btf", "programs", "bpffs", "cgroups", "foreign programs", "conflist"] {
-        let finding = finding(check)?;
-        ensure!(finding["verdict"] == "ok", "{finding}");
-    }
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let hybrid = mounts.lines().any(|mount| mount.split(' ').nth(2) == Some("cgroup"));
-    ensure!(says("cgroups", "hybrid")? == hybrid);
-    let found = finding("trampolines")?;
-    ensure!(says("pins", "nothing")? && !node.pins.exists(), "it has left something");
-
-    // What the loader found when it pinned is what the doctor found.
-    let _pod = node.pod("a")?;
-    let watched = node.datapath()?.node()?.unwatched == 0;
-    ensure!((found["verdict"] == "ok") == watched, "{found}");
-    ensure!(says("pins", "1 pods")?);
-    ensure!(call(&node, "doctor", &args)?.code == 0);
-
-    fs::remove_dir_all(node.dir.join("net.d"))?;
-    ensure!(finding("conflist")?["verdict"] == "limited");
-    let no_bpffs = shuntctl::run(["doctor", "--pin-path", "/run/pins"])?;
-    ensure!(no_bpffs.code == 3, "{no_bpffs:?}");
-    Ok(())
 }
 
 fn status_shows_pods_and_connections() -> Result<()> {

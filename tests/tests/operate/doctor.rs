@@ -1,0 +1,125 @@
+//! What `shuntctl doctor` says of a node is what is found there by other means.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use shim::{layout::name, lock::Lock};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::Path,
+    time::Duration,
+};
+use tests::{
+    bpftool::bpftool,
+    mptcp,
+    node::Node,
+    pod::Pod,
+    shuntctl,
+    traffic::{Mode::NonBlocking, Stream, converse},
+};
+
+use super::{call, net_d};
+
+struct Findings(Vec<Value>);
+
+impl Findings {
+    fn new(node: &Node, args: &[String]) -> Result<Self> {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let answer = call(node, "doctor", &args)?;
+        let cannot = answer.lines.iter().any(|finding| finding["verdict"] == "no");
+        ensure!(answer.code == if cannot { 3 } else { 0 }, "{answer:?}");
+        Ok(Self(answer.lines))
+    }
+
+    fn of(&self, check: &str) -> Result<&Value> {
+        self.0.iter().find(|it| it["check"] == check).with_context(|| format!("no {check}"))
+    }
+
+    fn is(&self, check: &str, verdict: &str, says: &str) -> Result<()> {
+        let finding = self.of(check)?;
+        let found = finding["found"].as_str().context("no text")?;
+        ensure!(finding["verdict"] == verdict && found.contains(says), "{finding}, not {says:?}");
+        Ok(())
+    }
+}
+
+pub fn says_what_is_true() -> Result<()> {
+    let node = Node::new("doctor")?;
+    let args = net_d(&node)?;
+    let before = Findings::new(&node, &args)?;
+    ensure!(!node.pins.exists(), "it has left something");
+    before.is(
+        "kernel",
+        "ok",
+        &format!("Linux {}", nix::sys::utsname::uname()?.release().display()),
+    )?;
+    ensure!(Path::new("/sys/kernel/btf/vmlinux").exists());
+    before.is("btf", "ok", "")?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let of_type = |kind| mounts.lines().filter(move |mount| mount.split(' ').nth(2) == Some(kind));
+    let root =
+        of_type("cgroup2").next().and_then(|mount| mount.split(' ').nth(1)).context("root")?;
+    if of_type("cgroup").next().is_none() {
+        before.is("cgroups", "ok", &format!("version 2 at {root}"))?;
+        before.is("net_cls, net_prio", "ok", "")?;
+    } else {
+        before.is("cgroups", "ok", &format!("hybrid: version 2 at {root},"))?;
+    }
+    ensure!(of_type("bpf").any(|mount| mount.split(' ').nth(1) == Some("/sys/fs/bpf")));
+    before.is("bpffs", "ok", "is on one")?;
+    before.is(
+        "foreign programs",
+        "ok",
+        if attached(root)? { "" } else { "no sock_ops program" },
+    )?;
+    before.is("mptcp", "ok", if mptcp::socket().is_ok() { "on:" } else { "off" })?;
+    before.is("conflist", "ok", "has shunt")?;
+    before.is("pins", "ok", "nothing is pinned")?;
+    before.is("lock", "ok", "free")?;
+
+    // What it said could be done is done.
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    before.is("programs", "ok", "")?;
+    if is_first_message_watched(&node, &a, &b)? {
+        before.is("trampolines", "ok", "are seen")?;
+    } else {
+        before.is("trampolines", "limited", "are not seen")?;
+    }
+    let program = node.pin(name::MESSAGE);
+    let program =
+        bpftool(["prog".as_ref(), "show".as_ref(), "pinned".as_ref(), program.as_os_str()])?;
+    if !Path::new("/proc/sys/net/core/bpf_jit_enable").exists() {
+        before.is("jit", "ok", "not shown")?;
+    } else if program["jited"] == true {
+        before.is("jit", "ok", "are compiled")?;
+    } else {
+        before.is("jit", "limited", "are interpreted")?;
+    }
+
+    let _held = Lock::take(&node.lock, Duration::ZERO)?;
+    fs::remove_dir_all(node.dir.join("net.d"))?;
+    let after = Findings::new(&node, &args)?;
+    after.is("pins", "ok", "2 pods")?;
+    after.is("lock", "limited", "is held")?;
+    after.is("conflist", "limited", "")?;
+    let no_bpffs = shuntctl::run(["doctor", "--pin-path", "/run/pins"])?;
+    ensure!(no_bpffs.code == 3, "{no_bpffs:?}");
+    Ok(())
+}
+
+/// Whether anybody's sock_ops program is on the root cgroup.
+fn attached(root: &str) -> Result<bool> {
+    let programs = bpftool(["cgroup", "show", root])?;
+    let mut kinds = programs.as_array().into_iter().flatten().map(|it| it["attach_type"].as_str());
+    Ok(kinds.any(|kind| kind.is_some_and(|kind| kind.ends_with("sock_ops"))))
+}
+
+/// The first message of an accepted socket goes by TCP only where fentry programs run.
+fn is_first_message_watched(node: &Node, client: &Pod, server: &Pod) -> Result<bool> {
+    let answer = |mut stream: Stream| Ok(stream.write_all(b"!")?);
+    let listen = |mut stream: Stream| Ok(stream.read_exact(&mut [0])?);
+    converse((server, client), server.ipv4.into(), NonBlocking, answer, listen)?;
+    let counters = node.counters(server)?;
+    ensure!(counters.shunted.messages + counters.by_tcp.messages == 1, "{counters:?}");
+    Ok(counters.by_tcp.messages == 1)
+}
