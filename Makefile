@@ -43,7 +43,7 @@ test-k8s: root setup
 	cargo test -p tests --test k8s -- $(ARGS)
 
 test-kernels: root setup
-	@scripts/setup kernels
+	@-scripts/setup kernels
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
 	ARGS="$(ARGS)" tests/kernels/run $(KERNEL)
