@@ -1,6 +1,7 @@
 //! Traffic that must not notice what an operator does meanwhile: a request every 10 ms over old
 //! connections and over new ones, and a stream in bulk, every byte of it checked.
 
+use crate::scale::stretched;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -104,7 +105,7 @@ fn requests(mut stream: Stream, seed: u64, goes_on: impl Fn() -> bool) -> Result
     while goes_on() {
         at = request(&mut stream, pattern, at).with_context(|| format!("request {requests}"))?;
         requests += 1;
-        thread::sleep(PERIOD);
+        thread::sleep(stretched(PERIOD));
     }
     Ok(requests)
 }
@@ -132,7 +133,7 @@ where
         stream.shutdown(Shutdown::Write)?;
         ensure!(stream.read(&mut [0])? == 0, "no end of connection {connections}");
         connections += 1;
-        thread::sleep(PERIOD);
+        thread::sleep(stretched(PERIOD));
     }
     Ok(connections)
 }
@@ -149,6 +150,7 @@ fn stream(mut stream: Stream, goes_on: impl Fn() -> bool + Send) -> Result<u64> 
                 PATTERN.fill(sent, &mut buffer);
                 writer.write_all(&buffer)?;
                 sent += buffer.len() as u64;
+                thread::sleep(stretched(PERIOD) - PERIOD);
             }
             writer.shutdown(Shutdown::Write)?;
             Ok(sent)
