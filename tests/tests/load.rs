@@ -133,7 +133,7 @@ where
         stream.shutdown(Shutdown::Write)?;
         ensure!(stream.read(&mut [0])? == 0, "no end of connection {connections}");
         connections += 1;
-        thread::sleep(stretched(PERIOD));
+        thread::sleep(PERIOD);
     }
     Ok(connections)
 }

@@ -2,7 +2,7 @@
 
 mod doctor;
 
-use crate::load::Load;
+use crate::{load::Load, scale::scaled};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Map, Value, json};
@@ -82,7 +82,8 @@ fn shunted(node: &Node, pod: &Pod) -> Result<u64> {
 /// More bytes take the short way than did before.
 fn goes_the_short_way(node: &Node, pod: &Pod) -> Result<()> {
     let before = shunted(node, pod)?;
-    until("a byte takes the short way", || Ok(shunted(node, pod)? > before + (1 << 20)))
+    let more = before + scaled(1 << 20);
+    until("bytes take the short way", || Ok(shunted(node, pod)? > more))
 }
 
 fn status_shows_pods_and_connections() -> Result<()> {
