@@ -7,13 +7,14 @@ export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
 export FOREIGN = $(CURDIR)/target/foreign
 export DEPLOY = $(CURDIR)/target/deploy
 export K8S = $(CURDIR)/target/k8s
+export RUNTIMES = $(CURDIR)/target/runtimes
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-foreign test-k8s test-kernels bench-sizes lint picture plugin shuntctl image setup root
+.PHONY: demo test test-foreign test-runtimes test-k8s test-kernels bench-sizes lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -22,18 +23,27 @@ demo: root setup
 	target/release/demo $(ARGS)
 
 test: root setup
+	@scripts/setup envoy
 	@scripts/setup foreign
 	@scripts/setup deploy
+	@scripts/setup runtimes
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main -- $(ARGS)
 	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
+	cargo test -p tests --test runtimes -- $(ARGS)
 
 test-foreign: root setup
 	@scripts/setup foreign
 	@$(MAKE) --no-print-directory plugin
 	cargo test -p tests --test foreign -- $(ARGS)
+
+test-runtimes: root setup
+	@scripts/setup envoy
+	@scripts/setup runtimes
+	@$(MAKE) --no-print-directory plugin shuntctl
+	cargo test -p tests --test runtimes -- $(ARGS)
 
 test-k8s: root setup
 	@scripts/setup envoy

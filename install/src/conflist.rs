@@ -74,6 +74,14 @@ impl<'a> Conf<'a> {
         named.max_by_key(numbers).unwrap_or("0.1.0").to_owned()
     }
 
+    /// The plugin that a runtime calls first, by its `type`. None: it is not in this file.
+    pub fn first_plugin(&self) -> Option<String> {
+        match self.plugins().first() {
+            Some(plugin) => Conf::parse(plugin.get()).ok()?.kind,
+            None => self.kind.clone(),
+        }
+    }
+
     fn plugins(&self) -> &[&'a RawValue] {
         self.plugins.as_deref().unwrap_or(&[])
     }

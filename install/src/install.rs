@@ -79,7 +79,10 @@ impl Install {
         let spoken = binary::versions(&source)?;
         let entry = self.entry.value(&self.datapath)?;
         binary::check_entry(&source, &entry)?;
-        let plan = || net_d::install(&self.cni.net_dir, &entry, false, &spoken);
+        let plan = || {
+            let plan = net_d::install(&self.cni.net_dir, &entry, false, &spoken)?;
+            net_d::calls_from(&self.cni.bin_dir, &plan.primary).map(|()| plan)
+        };
         let mut report = Report { binary: self.cni.bin_dir.join(SHUNT), ..Report::default() };
 
         if !self.dry_run {

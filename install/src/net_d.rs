@@ -68,6 +68,23 @@ fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Unready> {
     Ok(files)
 }
 
+/// A runtime that looks for plugins elsewhere would not find shunt, and fail every pod.
+///
+/// # Errors
+/// [`Unready`]: what that file names first is not in the folder.
+pub fn calls_from(bin_dir: &Path, primary: &Path) -> Result<(), Unready> {
+    let text = read(primary)?;
+    let unusable = |why| Unready::Unusable { path: primary.to_owned(), why };
+    let first = Conf::parse(&text).map_err(unusable)?.first_plugin();
+    match first.filter(|first| !bin_dir.join(first).exists()) {
+        None => Ok(()),
+        Some(first) => Err(unusable(anyhow!(
+            "its `{first}` is not in {}; --bin-dir says where the runtime looks for plugins",
+            bin_dir.display()
+        ))),
+    }
+}
+
 fn is_derived(path: &Path) -> bool {
     path.to_string_lossy().ends_with(&format!("{DERIVED}.conflist"))
 }

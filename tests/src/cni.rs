@@ -265,7 +265,11 @@ pub(crate) fn built(name: &str, variable: &str, package: &str) -> Result<PathBuf
     })
 }
 
-fn find(kind: &str) -> Result<PathBuf> {
+/// Where a plugin is on this machine.
+///
+/// # Errors
+/// It is not installed, or not built.
+pub fn find(kind: &str) -> Result<PathBuf> {
     if kind == "shunt" {
         return shunt();
     }

@@ -26,6 +26,7 @@ pub mod cni;
 pub mod cpu;
 pub mod envoy;
 pub mod istio;
+pub mod listing;
 pub mod mptcp;
 pub mod node;
 pub mod pod;
@@ -35,6 +36,7 @@ pub mod sandbox;
 pub mod shuntctl;
 pub mod sockopt;
 pub mod table;
+pub mod talk;
 pub mod task;
 pub mod traffic;
 

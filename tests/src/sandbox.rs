@@ -150,7 +150,8 @@ fn sweep(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn settle(kind: Pins) -> Result<()> {
+/// What is needed in new namespaces: mounts of one's own, loopback, a node's settings.
+pub(crate) fn settle(kind: Pins) -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("make mounts private")?;

@@ -11,7 +11,7 @@ use nix::{
         signal::{self, kill},
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2, setgid, setgroups, setpgid, setuid},
+    unistd::{ForkResult, Gid, Pid, Uid, pipe2, setgid, setgroups, setpgid, setuid},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -78,23 +78,31 @@ impl Place {
         T: Serialize + DeserializeOwned,
         F: FnOnce() -> Result<T>,
     {
-        let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        // SAFETY: the test harness runs one thread.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => {
-                Ok(Task { pid: child, pipe: read.into(), reaped: false, outcome: PhantomData })
-            }
-            ForkResult::Child => {
-                drop(read);
-                let run = || self.enter().context("enter the pod").and_then(|()| f());
-                let outcome = match catch_unwind(AssertUnwindSafe(run)) {
-                    Ok(outcome) => outcome.map_err(|e| format!("{e:#}")),
-                    Err(panic) => Err(panic_text(&*panic)),
-                };
-                let sent = serde_json::to_writer(File::from(write), &outcome);
-                // SAFETY: always sound; the parent's destructors must not run here.
-                unsafe { libc::_exit(sent.is_err().into()) }
-            }
+        fork(|| self.enter().context("enter the pod").and_then(|()| f()))
+    }
+}
+
+/// Runs code in a process of its own.
+pub(crate) fn fork<T, F>(f: F) -> Result<Task<T>>
+where
+    T: Serialize + DeserializeOwned,
+    F: FnOnce() -> Result<T>,
+{
+    let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    // SAFETY: the test harness runs one thread.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => {
+            Ok(Task { pid: child, pipe: read.into(), reaped: false, outcome: PhantomData })
+        }
+        ForkResult::Child => {
+            drop(read);
+            let outcome = match catch_unwind(AssertUnwindSafe(f)) {
+                Ok(outcome) => outcome.map_err(|e| format!("{e:#}")),
+                Err(panic) => Err(panic_text(&*panic)),
+            };
+            let sent = serde_json::to_writer(File::from(write), &outcome);
+            // SAFETY: always sound; the parent's destructors must not run here.
+            unsafe { libc::_exit(sent.is_err().into()) }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
     path::PathBuf,
     process::Stdio,
     thread::sleep,
@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
     let here = vec![
         trial("install::pods_are_accelerated_and_nothing_is_left", leaves_nothing),
         trial("install::half_installed_is_taken_off", half_installed),
+        trial("install::where_the_runtime_looks", where_the_runtime_looks),
         trial("install::waits_for_a_primary", waits_for_a_primary),
         trial("install::tells_and_changes_nothing", tells_and_changes_nothing),
         trial("install::a_node_that_cannot_accelerate", cannot_accelerate),
@@ -55,6 +56,7 @@ impl Host {
         let (net_dir, bin_dir) = (node.dir.join("net.d"), node.dir.join("bin"));
         fs::create_dir(&net_dir)?;
         fs::create_dir(&bin_dir)?;
+        symlink(tests::cni::find("bridge")?, bin_dir.join("bridge"))?;
         Ok(Host { node, net_dir, bin_dir })
     }
 
@@ -275,6 +277,18 @@ fn half_installed() -> Result<()> {
     ensure!(host.uninstall()?.code == 1);
     ensure!(host.bin_dir.join("shunt").exists() && host.node.pins.exists());
     ensure!(fs::read_to_string(host.list())? == half);
+    Ok(())
+}
+
+/// Debian's containerd looks in /usr/lib/cni.
+fn where_the_runtime_looks() -> Result<()> {
+    let host = Host::new("elsewhere")?;
+    host.write_primary()?;
+    fs::remove_file(host.bin_dir.join("bridge"))?;
+    let refused = host.install(&[])?;
+    let told = refused.json["error"].as_str().is_some_and(|error| error.contains("--bin-dir"));
+    ensure!(refused.code == 1 && told, "{refused:?}");
+    ensure!(fs::read_to_string(host.list())? == host.primary(0));
     Ok(())
 }
 

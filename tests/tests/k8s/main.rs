@@ -2,7 +2,6 @@
 
 mod cluster;
 mod mesh;
-mod talk;
 
 use anyhow::{Context as _, Result, ensure};
 use cluster::Cluster;
@@ -13,35 +12,26 @@ use shim::{
     layout::{Counters, text},
 };
 use std::{
-    collections::BTreeMap,
-    env, fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    os::unix::fs::MetadataExt as _,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use tests::{root, sandbox, trial};
+use tests::{listing::Listing, root, sandbox, talk, trial};
 
 const PINS: &str = "/sys/fs/bpf/shunt";
 const NAMESPACE: &str = "kube-system";
 
 fn main() -> ExitCode {
     // What runs in pods is this program too.
-    let args: Vec<_> = env::args().skip(1).collect();
-    let said = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve"] => talk::serve(),
-        ["talk", to] => talk::talk(to),
-        _ => return tests(),
-    };
-    said.inspect_err(|error| eprintln!("{error:#}"))
-        .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    talk::is_called().unwrap_or_else(tests)
 }
 
 fn tests() -> ExitCode {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
     if !args.list
-        && let Err(e) = sandbox::enter(sandbox::Pins::Private).and_then(|()| root::enter())
+        && let Err(e) =
+            sandbox::enter(sandbox::Pins::Private).and_then(|()| root::enter("/".as_ref(), &[]))
     {
         eprintln!("{e:#}");
         return ExitCode::FAILURE;
@@ -113,40 +103,16 @@ fn links() -> Result<Vec<PathBuf>> {
     Ok(links)
 }
 
-/// Every file where shunt could leave something: mode, owner and a hash of what it says.
-type Node = BTreeMap<PathBuf, (u32, u32, u64)>;
-
-fn node() -> Result<Node> {
-    let mut node = Node::new();
-    for folder in ["/etc/cni", "/opt/cni", "/sys/fs/bpf"] {
-        list(Path::new(folder), &mut node)?;
-    }
-    // There others leave something too.
-    let names = fs::read_dir("/run")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let mut ours = names.into_iter().filter(|path| path.to_string_lossy().contains("shunt"));
-    ours.try_for_each(|path| list(&path, &mut node))?;
-    Ok(node)
+/// Where shunt could leave something.
+fn node() -> Result<Listing> {
+    Listing::of(Path::new("/"), &["/etc/cni", "/opt/cni", "/sys/fs/bpf", "/run"], &[])
 }
 
-fn list(path: &Path, node: &mut Node) -> Result<()> {
-    let found = fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
-    let mut hash = DefaultHasher::new();
-    if found.is_dir() {
-        for entry in fs::read_dir(path)? {
-            list(&entry?.path(), node)?;
-        }
-    } else if let Ok(text) = fs::read(path) {
-        text.hash(&mut hash);
-    }
-    node.insert(path.to_owned(), (found.mode(), found.uid(), hash.finish()));
-    Ok(())
-}
-
-fn is_as(before: &Node) -> Result<()> {
-    let now = node()?;
-    let differs = |(path, file): &(&PathBuf, &(u32, u32, u64))| before.get(*path) != Some(*file);
-    let differs: Vec<_> = now.iter().filter(differs).collect();
-    let gone: Vec<_> = before.keys().filter(|path| !now.contains_key(*path)).collect();
-    ensure!(differs.is_empty() && gone.is_empty(), "left: {differs:?}, gone: {gone:?}");
+fn is_as(before: &Listing) -> Result<()> {
+    let mut differences = node()?.differences(before);
+    // In /run others leave something too.
+    let is_ours = |path: &PathBuf| path.to_string_lossy().contains("shunt");
+    differences.retain(|path| !path.starts_with("/run") || is_ours(path));
+    ensure!(differences.is_empty(), "not as it was: {differences:?}");
     Ok(())
 }

@@ -1,21 +1,35 @@
 //! What the pods' applications do: one echoes, the other checks every byte of what comes back.
 
+use crate::traffic::{Mode::NonBlocking, PORT, Pattern, Stream, listen};
 use anyhow::{Context as _, Result};
 use std::{
+    env,
     io::{Read as _, Write as _, stdin},
     net::{IpAddr, Ipv4Addr},
+    process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread::{sleep, spawn},
     time::Duration,
 };
-use tests::traffic::{Mode::NonBlocking, PORT, Pattern, Stream, listen};
 
 const MESSAGE: usize = 16 << 10;
 /// One round of so many is on a connection of its own.
 const NEW: u64 = 10;
 
+/// For an executable that is these applications too: `serve`, or `talk ADDRESS`. None: neither.
+pub fn is_called() -> Option<ExitCode> {
+    let args: Vec<_> = env::args().skip(1).collect();
+    let said = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve"] => serve(),
+        ["talk", to] => talk(to),
+        _ => return None,
+    };
+    let said = said.inspect_err(|error| eprintln!("{error:#}"));
+    Some(said.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
+}
+
 /// Echoes until it is killed.
-pub fn serve() -> Result<()> {
+fn serve() -> Result<()> {
     let listener = listen((Ipv4Addr::UNSPECIFIED, PORT), NonBlocking)?;
     loop {
         // Nobody may come for long.
@@ -34,7 +48,7 @@ pub fn serve() -> Result<()> {
 }
 
 /// Talks until its standard input ends, and tells how many rounds that were.
-pub fn talk(to: &str) -> Result<()> {
+fn talk(to: &str) -> Result<()> {
     static ENDED: AtomicBool = AtomicBool::new(false);
     spawn(|| {
         let _ = stdin().read_to_end(&mut Vec::new());
