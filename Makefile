@@ -26,13 +26,13 @@ test: root setup
 	@scripts/setup envoy
 	@scripts/setup foreign
 	@scripts/setup deploy
-	@scripts/setup runtimes
+	@scripts/setup runtimes bookworm
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main -- $(ARGS)
 	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
-	cargo test -p tests --test runtimes -- $(ARGS)
+	cargo test -p tests --test runtimes -- $(or $(ARGS),bookworm)
 
 test-foreign: root setup
 	@scripts/setup foreign
@@ -41,7 +41,7 @@ test-foreign: root setup
 
 test-runtimes: root setup
 	@scripts/setup envoy
-	@scripts/setup runtimes
+	@scripts/setup runtimes bookworm trixie sid
 	@$(MAKE) --no-print-directory plugin shuntctl
 	cargo test -p tests --test runtimes -- $(ARGS)
 
