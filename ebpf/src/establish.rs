@@ -225,7 +225,7 @@ fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
 #[inline(always)]
 fn closed(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
-    if reader::was_fed(flow) {
+    if reader::was_surely_fed(flow) {
         odd::count_turned(&flow.own);
     }
     if reader::has_no_owner(flow.own.sock) || was_disconnected(ctx, flow.own.sock) {

@@ -116,10 +116,21 @@ pub fn judge(ctx: &SockOpsContext) {
 /// Whether bytes may have been handed to this socket, which taking it out would lose. Read after
 /// its mode, as [`is_ready`] writes before it reads the mode: one of the two sees the other.
 #[inline(always)]
-pub fn was_fed(flow: &Flow) -> bool {
+fn was_fed(flow: &Flow) -> bool {
     let fed = offset_of!(Flow, fed) as u32;
     peer(flow).is_some_and(|peer| kernel::read::<u64>(peer.flow, fed) != Some(0))
         || !queue::is_empty(flow.own.sock)
+}
+
+/// Whether bytes were handed to this socket, as far as can be told when it is closed: by then its
+/// psock can be gone, and its peer's flow, whose memory can be another's.
+#[inline(always)]
+pub fn was_surely_fed(flow: &Flow) -> bool {
+    let (cookie, fed) = (offset_of!(Flow, own.cookie) as u32, offset_of!(Flow, fed) as u32);
+    peer(flow).is_some_and(|peer| {
+        kernel::read::<u64>(peer.flow, cookie) == Some(peer.cookie)
+            && kernel::read::<u64>(peer.flow, fed).is_some_and(|fed| fed != 0)
+    })
 }
 
 /// Where TCP went on after what was handed to this socket, as a sequence number of its peer's.

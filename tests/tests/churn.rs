@@ -31,7 +31,6 @@ pub fn tests() -> Vec<Trial> {
     vec![trial("churn::killed_at_random_moments", killed_at_random_moments)]
 }
 
-const CALLERS: u64 = 8;
 /// One of so many calls is killed, at a moment within this time.
 const KILLED: u32 = 3;
 const WITHIN: Duration = Duration::from_millis(40);
@@ -125,11 +124,14 @@ impl<'a> Pod<'a> {
 
 fn killed_at_random_moments() -> Result<()> {
     let node = Node::new("churn")?;
-    let pods = scaled(500);
+    let (pods, callers) = (scaled(500), scaled(8).max(2));
+    // Loads the programs. Emulated, that takes longer than others wait for the lock.
+    let mut first = Pod::new(&node, pods)?;
+    first.add().context("first pod")?;
     // Each caller deletes half of what it has added, in between.
     let work = |caller: u64| -> Result<Vec<Pod>> {
         let mut live: Vec<Pod> = Vec::new();
-        for number in (caller..pods).step_by(CALLERS as usize) {
+        for number in (caller..pods).step_by(callers as usize) {
             let mut pod = Pod::new(&node, number)?;
             pod.add().with_context(|| format!("pod {number}"))?;
             live.push(pod);
@@ -142,11 +144,11 @@ fn killed_at_random_moments() -> Result<()> {
     };
     let live = thread::scope(|scope| {
         let callers: Vec<_> =
-            (0..CALLERS).map(|caller| scope.spawn(move || work(caller))).collect();
+            (0..callers).map(|caller| scope.spawn(move || work(caller))).collect();
         let done = callers.into_iter().map(|it| it.join().map_err(|_| anyhow!("panicked"))?);
         done.collect::<Result<Vec<_>>>()
     })?;
-    let live: Vec<_> = live.into_iter().flatten().collect();
+    let live: Vec<_> = live.into_iter().flatten().chain([first]).collect();
     let ids: BTreeMap<PodId, &Pod> =
         live.iter().map(|pod| Ok((Cgroup::open(&pod.cgroup)?.id, pod))).collect::<Result<_>>()?;
 

@@ -39,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
         trial("guards::unaccepted_leaves", unaccepted_leaves),
         trial("guards::full_sockhash_is_tcp", full_sockhash_is_tcp),
         needs_trampolines(trial("guards::splicing_proxy", splicing_proxy)),
+        needs_trampolines(trial("guards::splices_and_closes", splices_and_closes)),
         needs_trampolines(trial("guards::turns_to_splice", turns_to_splice)),
         needs_trampolines(trial("guards::urgent_data", urgent_data)),
     ]
@@ -297,6 +298,27 @@ fn splicing_proxy() -> Result<()> {
     let counters = node.counters(&proxy)?;
     assert_eq!((counters.paired, counters.turned.splice), (2, 0), "{counters:?}");
     assert!(counters.shunted.bytes > 0, "the proxy's own bytes take the short way: {counters:?}");
+    Ok(())
+}
+
+/// Who was never handed bytes is not counted, also where it ends the connection.
+fn splices_and_closes() -> Result<()> {
+    let node = Node::new("closes")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let serve = |mut stream: Stream| {
+        let (_out, into) = pipe()?;
+        stream.wait(PollFlags::POLLIN)?;
+        stream.write_all(b"!")?;
+        Ok(splice(&stream.socket, None, &into, None, 4, SpliceFFlags::SPLICE_F_NONBLOCK)?)
+    };
+    let drive = |mut stream: Stream| {
+        stream.write_all(b"tcp!")?;
+        stream.read_exact(&mut [0])?;
+        Ok(stream.read(&mut [0])?)
+    };
+    assert_eq!(converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?, (4, 0));
+    let counters = node.counters(&b)?;
+    assert_eq!((counters.paired, counters.turned.splice), (1, 0), "{counters:?}");
     Ok(())
 }
 
