@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -20,7 +20,9 @@ impl Listing {
     /// A folder cannot be read.
     pub fn of(root: &Path, folders: &[&str], without: &[&str]) -> Result<Listing> {
         let mut listing = Listing(BTreeMap::new());
-        folders.iter().try_for_each(|folder| listing.add(root, Path::new(folder), without))?;
+        for folder in folders {
+            listing.add(root, Path::new(folder), without).with_context(|| (*folder).to_owned())?;
+        }
         Ok(listing)
     }
 
@@ -30,20 +32,20 @@ impl Listing {
         all.filter(|path| self.0.get(*path) != other.0.get(*path)).cloned().collect()
     }
 
-    fn add(&mut self, root: &Path, path: &Path, without: &[&str]) -> Result<()> {
+    fn add(&mut self, root: &Path, path: &Path, without: &[&str]) -> io::Result<()> {
         if without.iter().any(|out| path == Path::new(out)) {
             return Ok(());
         }
-        let at = root.join(path.strip_prefix("/")?);
-        let found = match fs::symlink_metadata(&at) {
-            // It is somebody's who works there.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            found => found.with_context(|| at.display().to_string())?,
-        };
+        let at = root.join(path.strip_prefix("/").unwrap_or(path));
+        let found = fs::symlink_metadata(&at)?;
         let mut hash = DefaultHasher::new();
         if found.is_dir() {
             for entry in fs::read_dir(&at)? {
-                self.add(root, &path.join(entry?.file_name()), without)?;
+                match self.add(root, &path.join(entry?.file_name()), without) {
+                    // It was somebody's who works there.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    added => added?,
+                }
             }
         } else if found.is_symlink() {
             fs::read_link(&at)?.hash(&mut hash);
