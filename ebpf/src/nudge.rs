@@ -20,14 +20,13 @@ use shim::layout::{Flow, Keepalive};
 
 use crate::{
     kernel, queue, reader,
+    setsockopt::{SOL_SOCKET, SOL_TCP},
     socket::{self, Context as _},
 };
 
 // asm-generic/socket.h, linux/tcp.h
-const SOL_SOCKET: i32 = 1;
 const SO_KEEPALIVE: i32 = 9;
 const SO_RCVLOWAT: i32 = 18;
-const SOL_TCP: i32 = 6;
 const TCP_KEEPIDLE: i32 = 4;
 const TCP_KEEPINTVL: i32 = 5;
 const TCP_KEEPCNT: i32 = 6;
@@ -45,15 +44,15 @@ pub fn on_packet(ctx: &SockOpsContext) {
     let Some(read) = kernel::read::<u32>(sock, at.tcp_copied_seq) else { return };
     let received = kernel::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
     let is_at_seam = received != read && reader::seam(flow) == Some(read);
-    let is_empty = queue::is_empty(sock);
-    let may_borrow = is_at_seam && !is_empty && gets_only_answers(flow, received);
+    let is_all_read = is_at_seam && queue::is_empty(sock);
+    let may_borrow = is_at_seam && !is_all_read && gets_only_answers(flow, received);
     let borrowed = flow.keepalive.interval != 0;
     if may_borrow && !borrowed {
         borrow(ctx.as_ptr(), flow);
     } else if !may_borrow && borrowed {
         give_back(ctx.as_ptr(), flow);
     }
-    if is_at_seam && is_empty {
+    if is_all_read {
         let lowat = kernel::read::<i32>(sock, at.sock_rcvlowat).unwrap_or(1);
         set(ctx.as_ptr(), SOL_SOCKET, SO_RCVLOWAT, lowat);
     }

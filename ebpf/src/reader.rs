@@ -156,7 +156,8 @@ pub fn count_blocking(pod: PodId) {
     }
 }
 
-/// Whether nothing more is to be read: the reader has shut down its side, or the peer has. See RCV_SHUTDOWN in include/net/sock.h.
+/// Whether no more is to come to the reader: one of the two has shut down. See RCV_SHUTDOWN in
+/// include/net/sock.h.
 #[inline(always)]
 pub fn is_shut(sock: u64) -> bool {
     let bits = kernel::offsets().sock_shutdown_bits;

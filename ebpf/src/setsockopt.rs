@@ -10,9 +10,9 @@ use crate::{
 };
 
 // linux/tcp.h, asm-generic/socket.h
-const SOL_SOCKET: i32 = 1;
+pub const SOL_SOCKET: i32 = 1;
 const SO_ZEROCOPY: i32 = 60;
-const SOL_TCP: i32 = 6;
+pub const SOL_TCP: i32 = 6;
 const TCP_ULP: i32 = 31;
 /// The kernel shows a program only so much of an option, and fails with EFAULT if it does not then
 /// ask for the caller's own (Documentation/bpf/prog_cgroup_sockopt.rst).

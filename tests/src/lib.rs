@@ -40,9 +40,30 @@ pub mod talk;
 pub mod task;
 pub mod traffic;
 
+use libtest_mimic::Arguments;
+use std::process::ExitCode;
+
 /// A test that this machine cannot run is counted as ignored, and says what the machine lacks.
 pub fn needs(trial: libtest_mimic::Trial, there: bool, lacking: &str) -> libtest_mimic::Trial {
     if there { trial } else { trial.with_kind(lacking).with_ignored_flag(true) }
+}
+
+/// What an executable of tests does: runs those that its arguments name in a sandbox, which is made
+/// ready for them first.
+pub fn run(
+    ready: impl FnOnce() -> anyhow::Result<()>,
+    tests: impl FnOnce() -> Vec<libtest_mimic::Trial>,
+) -> ExitCode {
+    let mut args = Arguments::from_args();
+    // Tests fork, so they run on the main thread and there is no other.
+    args.test_threads = Some(1);
+    if !args.list
+        && let Err(e) = sandbox::enter(sandbox::Pins::Private).and_then(|()| ready())
+    {
+        eprintln!("{e:#}");
+        return ExitCode::FAILURE;
+    }
+    libtest_mimic::run(&args, tests()).exit_code()
 }
 
 /// A test of that name; a failure tells all its causes.

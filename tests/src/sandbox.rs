@@ -65,6 +65,14 @@ pub fn cgroup() -> Result<PathBuf> {
     variable(CGROUP)
 }
 
+/// The same as runtimes and kubelets name it: in every hierarchy, from its root on.
+///
+/// # Errors
+/// Not called inside a sandbox.
+pub fn cgroup_parent() -> Result<PathBuf> {
+    Ok(Path::new("/").join(cgroup()?.file_name().context("no name")?))
+}
+
 /// The pin folder that [`Pins::Host`] chose: /sys/fs/bpf/shunt, or shunt-demo beside a shunt that
 /// is there already. The sandbox removes it at its end.
 ///

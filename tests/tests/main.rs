@@ -16,20 +16,14 @@ mod semantics;
 mod sidecar;
 mod verbs;
 
-use libtest_mimic::{Arguments, run};
+use libtest_mimic::Trial;
 use std::process::ExitCode;
-use tests::sandbox;
 
 fn main() -> ExitCode {
-    let mut args = Arguments::from_args();
-    // Tests fork, so they run on the main thread and there is no other.
-    args.test_threads = Some(1);
-    if !args.list
-        && let Err(e) = sandbox::enter(sandbox::Pins::Private)
-    {
-        eprintln!("{e:#}");
-        return ExitCode::FAILURE;
-    }
+    tests::run(|| Ok(()), all)
+}
+
+fn all() -> Vec<Trial> {
     let tests = [
         pod::tests(),
         verbs::tests(),
@@ -44,6 +38,5 @@ fn main() -> ExitCode {
         churn::tests(),
         semantics::tests(),
     ];
-    let tests = tests.into_iter().flatten().collect();
-    run(&args, tests).exit_code()
+    tests.into_iter().flatten().collect()
 }

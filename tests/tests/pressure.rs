@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tests::{
     needs,
@@ -70,7 +70,6 @@ fn fill(
         done.wait()?;
         // All that was taken from the sender must come, in order. From all at once, as event loops
         // read: the timers of those that Linux 6.18.15 stalls back off while others are read.
-        let back = Instant::now();
         let pace = Pace { largest: 1 << 16, pause_every: 0 };
         let read = |mut stream: Stream| receive(&mut stream, PATTERN, pace);
         let total = thread::scope(|scope| {
@@ -78,7 +77,6 @@ fn fill(
                 streams.into_iter().map(|stream| scope.spawn(move || read(stream))).collect();
             all.into_iter().map(|one| one.join().expect("no panic")).sum::<Result<u64>>()
         })?;
-        println!("read after {:?}", back.elapsed());
         Ok(total)
     })?;
     listening.wait()?;

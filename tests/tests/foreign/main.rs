@@ -6,23 +6,11 @@ mod programs;
 mod suites;
 
 use anyhow::{Context as _, Result};
-use libtest_mimic::{Arguments, run};
 use nix::mount::{MsFlags, mount};
 use std::{env, path::PathBuf, process::ExitCode};
-use tests::sandbox;
 
 fn main() -> ExitCode {
-    let mut args = Arguments::from_args();
-    // Tests fork, so they run on the main thread and there is no other.
-    args.test_threads = Some(1);
-    if !args.list
-        && let Err(e) = sandbox::enter(sandbox::Pins::Private).and_then(|()| unfold())
-    {
-        eprintln!("{e:#}");
-        return ExitCode::FAILURE;
-    }
-    let tests = [programs::tests(), suites::tests()].into_iter().flatten().collect();
-    run(&args, tests).exit_code()
+    tests::run(unfold, || [programs::tests(), suites::tests()].into_iter().flatten().collect())
 }
 
 /// Where `scripts/setup foreign` has unpacked them.

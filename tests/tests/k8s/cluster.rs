@@ -255,8 +255,7 @@ fn configurations() -> Result<()> {
     fs::write(path("kubeconfig"), kubeconfig.to_string())?;
 
     // In every hierarchy, as the kubelet wants to see it in those that it uses.
-    let own = sandbox::cgroup()?;
-    let own = Path::new("/").join(own.file_name().context("no name")?);
+    let own = sandbox::cgroup_parent()?;
     for root in cgroup::hierarchies()? {
         fs::create_dir_all(root.join(own.strip_prefix("/")?))?;
     }

@@ -5,7 +5,6 @@ mod mesh;
 
 use anyhow::{Context as _, Result, ensure};
 use cluster::Cluster;
-use libtest_mimic::{Arguments, run};
 use mesh::Mesh;
 use shim::{
     datapath::Datapath,
@@ -16,28 +15,19 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use tests::{listing::Listing, root, sandbox, talk, trial};
+use tests::{listing::Listing, root, talk, trial};
 
 const PINS: &str = "/sys/fs/bpf/shunt";
 const NAMESPACE: &str = "kube-system";
 
 fn main() -> ExitCode {
     // What runs in pods is this program too.
-    talk::is_called().unwrap_or_else(tests)
-}
-
-fn tests() -> ExitCode {
-    let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
-    if !args.list
-        && let Err(e) =
-            sandbox::enter(sandbox::Pins::Private).and_then(|()| root::enter("/".as_ref(), &[]))
-    {
-        eprintln!("{e:#}");
-        return ExitCode::FAILURE;
-    }
-    run(&args, vec![trial("k8s::a_daemon_set_comes_and_goes", a_daemon_set_comes_and_goes)])
-        .exit_code()
+    talk::is_called().unwrap_or_else(|| {
+        tests::run(
+            || root::enter("/".as_ref(), &[]),
+            || vec![trial("k8s::a_daemon_set_comes_and_goes", a_daemon_set_comes_and_goes)],
+        )
+    })
 }
 
 fn a_daemon_set_comes_and_goes() -> Result<()> {

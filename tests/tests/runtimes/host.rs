@@ -9,12 +9,12 @@ use shim::{
 };
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{envoy, istio, root::Root, sandbox, task::PATIENCE};
+use tests::{envoy, istio, root::Root, task::PATIENCE};
 
 /// The network's list.
 pub const LIST: &str = "/etc/cni/net.d/10-pods.conflist";
@@ -154,13 +154,4 @@ fn image(archive: &Path) -> Result<()> {
     let made = Command::new(script).arg(archive).args([IMAGE, sleeps, "/bin/busybox"]).status()?;
     ensure!(made.success(), "deploy/image: {made}");
     Ok(())
-}
-
-/// The sandbox's own cgroup as runtimes and kubelets name it.
-///
-/// # Errors
-/// Not in a sandbox.
-pub fn cgroup() -> Result<PathBuf> {
-    let own = sandbox::cgroup()?;
-    Ok(Path::new("/").join(own.file_name().context("no name")?))
 }

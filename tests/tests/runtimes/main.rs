@@ -13,31 +13,22 @@ mod status;
 
 use anyhow::{Context as _, Result};
 use containerd::Containerd;
-use libtest_mimic::{Arguments, Trial, run};
+use libtest_mimic::Trial;
 use std::{env, path::PathBuf, process::ExitCode};
-use tests::{sandbox, talk, trial};
+use tests::{talk, trial};
 
 /// With containerd 1.6, 1.7 and, when this was written, 2.1.
 const DEBIANS: [&str; 3] = ["bookworm", "trixie", "sid"];
 
 fn main() -> ExitCode {
     // What runs in pods is this program too.
-    talk::is_called().unwrap_or_else(tests)
+    talk::is_called().unwrap_or_else(|| tests::run(|| Ok(()), all))
 }
 
-fn tests() -> ExitCode {
-    let mut args = Arguments::from_args();
-    // Tests fork, so they run on the main thread and there is no other.
-    args.test_threads = Some(1);
-    if !args.list
-        && let Err(e) = sandbox::enter(sandbox::Pins::Private)
-    {
-        eprintln!("{e:#}");
-        return ExitCode::FAILURE;
-    }
+fn all() -> Vec<Trial> {
     let mut tests: Vec<Trial> = DEBIANS.into_iter().flat_map(of_containerd).collect();
     tests.push(trial("bookworm::podman::pods_have_their_network", podman::pods_have_their_network));
-    run(&args, tests).exit_code()
+    tests
 }
 
 /// What each must show.

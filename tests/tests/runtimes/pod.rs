@@ -1,9 +1,6 @@
 //! A pod by CRI, as a kubelet makes it: an application, and Envoy as its sidecar with Istio's rules.
 
-use crate::{
-    containerd::Containerd,
-    host::{IMAGE, cgroup},
-};
+use crate::{containerd::Containerd, host::IMAGE};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 use std::{
@@ -13,7 +10,7 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{cgroup, istio::PROXY_UID, task::PATIENCE};
+use tests::{cgroup, istio::PROXY_UID, sandbox, task::PATIENCE};
 
 /// Pods made so far, for uids.
 static PODS: AtomicU32 = AtomicU32::new(0);
@@ -53,7 +50,7 @@ impl<'c> Pod<'c> {
     ) -> Result<Self> {
         let number = PODS.fetch_add(1, Ordering::Relaxed);
         let uid = format!("5c0ffee0-0000-4000-9000-{number:012x}");
-        let cgroup = cgroup()?.join(format!("kubepods/burstable/pod{uid}"));
+        let cgroup = sandbox::cgroup_parent()?.join(format!("kubepods/burstable/pod{uid}"));
         let below = cgroup.strip_prefix("/")?;
         let cgroups: Vec<_> =
             cgroup::hierarchies()?.into_iter().map(|root| root.join(below)).collect();

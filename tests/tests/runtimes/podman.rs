@@ -1,9 +1,9 @@
 //! podman with CNI, which tells plugins neither a pod's uid nor its cgroup.
 
-use crate::host::{Host, IMAGE, cgroup};
+use crate::host::{Host, IMAGE};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
-use tests::root::Root;
+use tests::{root::Root, sandbox};
 
 const CONFIGURATION: &str = r#"[network]
 network_backend = "cni"
@@ -33,7 +33,7 @@ pub fn pods_have_their_network() -> Result<()> {
 }
 
 fn start(root: &Root, name: &str, command: &str) -> Result<()> {
-    let cgroup = cgroup()?.display().to_string();
+    let cgroup = sandbox::cgroup_parent()?.display().to_string();
     let run = format!(
         "run --detach --name {name} --network pods --cgroup-parent {cgroup} --entrypoint '' \
          --volume /usr:/usr:ro --volume /usr/lib:/lib:ro --volume /usr/lib64:/lib64:ro \
