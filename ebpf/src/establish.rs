@@ -13,7 +13,7 @@ use aya_ebpf::{
 use shim::layout::*;
 
 use crate::{
-    kernel, maps,
+    bulk, kernel, maps,
     maps::{PAIRS, POD_IPS, add},
     nudge, odd, queue, reader, socket,
 };
@@ -40,8 +40,15 @@ pub fn run(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => passive(ctx),
         BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
         BPF_SOCK_OPS_TCP_CONNECT_CB if reader::counts_unread() => socket::mark_unfit(ctx),
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB => reader::judge(ctx),
-        BPF_SOCK_OPS_HDR_OPT_LEN_CB => nudge::on_packet(ctx),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => reader::judge(ctx),
+        BPF_SOCK_OPS_RTT_CB => {
+            reader::judge(ctx);
+            bulk::on_ack(ctx);
+        }
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
+            nudge::on_packet(ctx);
+            bulk::on_packet(ctx);
+        }
         BPF_SOCK_OPS_RTO_CB => timed_out(ctx),
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
         _ => (),

@@ -2,6 +2,7 @@
 //!
 //! [`establish`] runs when a connection of an attached pod is made and pairs its ends;
 //! [`message`] runs for every message sent on a paired socket and decides which way it goes;
+//! [`bulk`] lets a socket go whose bytes TCP carries better;
 //! [`nudge`] tells a reader of what its last read left; [`setsockopt`] refuses what such a socket
 //! cannot have; [`odd`] watches, where the kernel has trampolines, for what needs TCP; [`inspect`]
 //! tells user space of a socket.
@@ -9,6 +10,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod bulk;
 mod establish;
 mod inspect;
 mod kernel;

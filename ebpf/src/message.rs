@@ -4,7 +4,7 @@ use aya_ebpf::programs::SkMsgContext;
 use shim::layout::*;
 
 use crate::{
-    maps,
+    bulk, maps,
     maps::{PAIRS, add},
     odd, order, queue, reader, socket,
 };
@@ -26,6 +26,8 @@ pub enum ByTcp {
     QueueFull,
     Closing,
     Draining,
+    /// One end is leaving the sockhash.
+    Bulk,
 }
 
 #[inline(always)]
@@ -37,8 +39,10 @@ pub fn run(ctx: &SkMsgContext) {
         flow.mode = Flow::TCP;
         return;
     };
+    flow.messages += 1;
     let before = flow.mode;
     let verdict = decide(ctx, flow, size, pod.policy.queue_limit);
+    bulk::notice(flow, size, &verdict);
     flow.mode = if verdict.is_ok() { Flow::SHUNT } else { Flow::TCP };
     let counters = &mut pod.counters;
     let Err(why) = verdict else {
@@ -62,6 +66,7 @@ pub fn run(ctx: &SkMsgContext) {
             }
             ByTcp::UrgentData => add(&mut counters.to_tcp.oob, 1),
             ByTcp::Bypassed => add(&mut counters.to_tcp.bypassed, 1),
+            ByTcp::Bulk => add(&mut counters.to_tcp.bulk, 1),
             // These keep a flow on TCP and cannot end its time on the short way.
             ByTcp::NotMet | ByTcp::NotAccepted | ByTcp::Unread => (),
         }
@@ -81,6 +86,7 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> R
     if !socket::may_send(ctx) {
         return Err(ByTcp::Closing);
     }
+    bulk::allows(flow)?;
     order::allows(flow)?;
     odd::allows(flow)?;
     reader::is_ready(flow)?;

@@ -43,7 +43,8 @@ pub fn on_packet(ctx: &SockOpsContext) {
     let (at, sock) = (kernel::offsets(), flow.own.sock);
     let Some(read) = kernel::read::<u32>(sock, at.tcp_copied_seq) else { return };
     let received = kernel::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
-    let is_at_seam = received != read && reader::seam(flow) == Some(read);
+    let is_at_seam =
+        received != read && reader::seam(flow) == Some(read) && socket::psock(sock).is_some();
     let is_all_read = is_at_seam && queue::is_empty(sock);
     let may_borrow = is_at_seam && !is_all_read && gets_only_answers(flow, received);
     let borrowed = flow.keepalive.interval != 0;

@@ -30,8 +30,8 @@ use crate::{
 const O_NONBLOCK: u32 = 0o4000;
 /// Callbacks at the end of the connection, and when a retransmission timer fires.
 const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
-/// What calls [`judge`]: a packet that takes the receive path's long branch, and an ACK of data.
-const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG;
+/// A packet that takes the receive path's long branch. It and an ACK of data call [`judge`].
+const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
 
 /// Address of the socket's `struct file`; `None` before it was accepted, and for a subflow of
 /// MPTCP, which borrows the `struct socket` of the connection it belongs to.
@@ -87,30 +87,53 @@ pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
 #[inline(always)]
 pub fn put_on_trial(ctx: &SockOpsContext) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    let wanted = FOR_LIFE | while_in() | ON_TRIAL;
     if let Some(flow) = socket::flow(ctx) {
-        flow.trial = ON_TRIAL & !flags;
+        flow.callbacks = wanted & !flags;
     }
-    let _ = ctx.set_cb_flags((flags | FOR_LIFE | nudge::flag() | ON_TRIAL) as i32);
+    let _ = ctx.set_cb_flags((flags | wanted) as i32);
+}
+
+#[inline(always)]
+fn end_callbacks(ctx: &SockOpsContext, flow: &Flow, which: u32) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.callbacks & which);
+    let _ = ctx.set_cb_flags(flags as i32);
+}
+
+/// The callbacks of a socket in the sockhash: an ACK of data, and what it sends itself.
+#[inline(always)]
+fn while_in() -> u32 {
+    BPF_SOCK_OPS_RTT_CB_FLAG | nudge::flag()
 }
 
 /// Something has come for a socket on trial. Once it was accepted, it is in for good or out.
 #[inline(always)]
 pub fn judge(ctx: &SockOpsContext) {
     let Some(flow) = socket::flow(ctx) else { return };
-    let Some(file) = file(flow.own.sock) else { return };
-    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !flow.trial;
-    let blocks = !is_nonblocking(file) && !was_fed(flow);
-    if blocks || !has_met(flow) {
-        if blocks {
-            count_blocking(flow.own.pod);
-            let _ = maps::take_ends(flow);
-        } else {
-            give_up(flow);
-        }
-        socket::leave(flow.own.cookie);
-        socket::forget_flow(ctx);
+    if flow.stage != Flow::ON_TRIAL {
+        return;
     }
-    let _ = ctx.set_cb_flags(flags as i32);
+    let Some(file) = file(flow.own.sock) else { return };
+    let blocks = !is_nonblocking(file) && !was_fed(flow);
+    if !blocks && has_met(flow) {
+        flow.stage = Flow::FIT;
+        return end_callbacks(ctx, flow, ON_TRIAL);
+    }
+    if blocks {
+        count_blocking(flow.own.pod);
+        let _ = maps::take_ends(flow);
+    } else {
+        give_up(flow);
+    }
+    leave(ctx, flow);
+    socket::forget_flow(ctx);
+}
+
+/// Takes a socket out of the sockhash to which nothing was handed that is unread.
+#[inline(always)]
+pub fn leave(ctx: &SockOpsContext, flow: &Flow) {
+    socket::leave(flow.own.cookie);
+    end_callbacks(ctx, flow, ON_TRIAL | while_in());
 }
 
 /// Whether bytes may have been handed to this socket, which taking it out would lose. Read after

@@ -224,12 +224,21 @@ pub struct Flow {
     pub peer_file: u64,
     /// Not 0 once anything may have been handed to the peer. Read by the peer.
     pub fed: u64,
-    /// The callback flags that shunt has set for the socket's trial, to be cleared after it.
-    pub trial: u32,
+    /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
+    /// more.
+    pub callbacks: u32,
     /// Own `write_seq` when the connection was made.
     pub first_seq: u32,
     /// Own `write_seq` when the short way was last left. Read by the peer.
     pub seam: u32,
+    /// [`Flow::ON_TRIAL`], [`Flow::FIT`] or [`Flow::LEAVING`]. Read by the peer.
+    pub stage: u32,
+    /// Messages that were sent. Read by the peer.
+    pub messages: u64,
+    /// `messages` of the peer when it was last seen to have grown.
+    pub heard: u64,
+    /// What TCP had to carry since, as `ebpf/src/bulk.rs` counts it.
+    pub bulk: u64,
     pub keepalive: Keepalive,
 }
 
@@ -247,6 +256,12 @@ pub struct Keepalive {
 impl Flow {
     pub const TCP: u32 = 0;
     pub const SHUNT: u32 = 1;
+
+    /// In the sockhash until it turns out to block, or to be alone.
+    pub const ON_TRIAL: u32 = 0;
+    pub const FIT: u32 = 1;
+    /// Nothing is handed to it any more.
+    pub const LEAVING: u32 = 2;
 }
 
 /// What [`name::INSPECT`] tells of a socket in the sockhash. It is the packet that the program runs
@@ -367,6 +382,8 @@ pub struct ToTcp {
     pub closing: u64,
     /// The node is being drained.
     pub draining: u64,
+    /// One end has left the sockhash, as it sent for long without an answer.
+    pub bulk: u64,
 }
 
 /// Sockets of this pod that were read by recv(2), were handed bytes, and then were read otherwise:

@@ -1,5 +1,6 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
+mod bulk;
 mod churn;
 mod deploy;
 mod forging;
@@ -31,6 +32,7 @@ fn all() -> Vec<Trial> {
         forging::tests(),
         order::tests(),
         pressure::tests(),
+        bulk::tests(),
         guards::tests(),
         install::tests(),
         deploy::tests(),

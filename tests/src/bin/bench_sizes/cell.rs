@@ -13,6 +13,8 @@ pub enum Load {
     Pauses,
     /// As that, with buffers that the application has set.
     SmallBuffers,
+    /// As [`Load::Echo`], beside [`STALLED`] connections whose reader never reads.
+    Beside,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +37,11 @@ pub struct Measured {
 pub const CONNECTIONS: [usize; 4] = [1, 4, 8, 64];
 pub const SIZES: [usize; 6] = [64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-const LOADS: [(Load, &[usize]); 4] = [
+pub const STALLED: usize = 100;
+
+const LOADS: [(Load, &[usize]); 5] = [
     (Load::Echo, &SIZES),
+    (Load::Beside, &[1 << 10]),
     (Load::Stream, &SIZES),
     // Just above what may be queued at first on kernels that charge the reader, too.
     (Load::Pauses, &[64 << 10, (64 << 10) + 1, (2 << 20) + 1]),
@@ -53,7 +58,7 @@ impl Cell {
     pub fn least(&self) -> Option<f64> {
         match self {
             Cell { load: Load::Echo, size: 1024, connections: 64 } => Some(2.0),
-            Cell { load: Load::Echo, size: ..16384, .. } => None,
+            Cell { load: Load::Echo | Load::Beside, size: ..16384, .. } => None,
             _ => Some(1.0),
         }
     }
@@ -61,7 +66,7 @@ impl Cell {
     /// Messages per second, or bytes for a stream.
     pub fn amount(&self, rate: f64) -> String {
         match self.load {
-            Load::Echo => format!("{rate:.0}/s"),
+            Load::Echo | Load::Beside => format!("{rate:.0}/s"),
             _ => format!("{:.0} MB/s", rate * self.size as f64 / 1e6),
         }
     }
@@ -74,6 +79,7 @@ impl fmt::Display for Cell {
             Load::Stream => "stream",
             Load::Pauses => "stream, reader pauses",
             Load::SmallBuffers => "stream, small buffers",
+            Load::Beside => "echo, others stalled",
         };
         write!(f, "{load} {} x{}", size(self.size), self.connections)
     }

@@ -1,7 +1,7 @@
 //! Some connections in a closed loop, or sending all they can: one thread for all.
 
 use crate::{
-    cell::{Cell, Load, Measured},
+    cell::{Cell, Load, Measured, STALLED},
     transport::Transport,
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,6 +13,7 @@ use nix::{
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
+    thread::sleep,
     time::{Duration, Instant},
 };
 use tests::{cpu::Meter, pod::Pod};
@@ -43,6 +44,11 @@ pub fn measure(
 }
 
 fn drive(transport: Transport, cell: Cell, window: Duration, cgroup: &Path) -> Result<Measured> {
+    let (load, _stalled) = match cell.load {
+        Load::Beside => (Load::Echo, stall(transport)?),
+        load => (load, Vec::new()),
+    };
+    let cell = Cell { load, ..cell };
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut connections = Vec::new();
     for number in 0..cell.connections {
@@ -85,6 +91,27 @@ fn drive(transport: Transport, cell: Cell, window: Duration, cgroup: &Path) -> R
             _ => {}
         }
     }
+}
+
+/// Connections that hold all that goes in, as nobody reads it.
+fn stall(transport: Transport) -> Result<Vec<OwnedFd>> {
+    let connect = |_| transport.connect(Load::Beside);
+    let connections = (0..STALLED).map(connect).collect::<Result<Vec<_>>>()?;
+    let mut more = true;
+    while std::mem::take(&mut more) {
+        // What is on its way makes room.
+        sleep(Duration::from_millis(10));
+        for fd in &connections {
+            loop {
+                match write(fd, &[7; 64 << 10]) {
+                    Ok(_) => more = true,
+                    Err(Errno::EAGAIN) => break,
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+    }
+    Ok(connections)
 }
 
 impl Connection {

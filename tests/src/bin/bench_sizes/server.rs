@@ -21,7 +21,8 @@ use tests::{
     task::{Signal, Task},
 };
 
-const LOADS: [Load; 4] = [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers];
+const LOADS: [Load; 5] =
+    [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers, Load::Beside];
 /// Takes the largest message at once.
 const BUFFER: usize = 1 << 20;
 /// [`Load::Pauses`] does so for [`PAUSE`] after so many bytes.
@@ -69,8 +70,13 @@ fn serve(listeners: &[OwnedFd]) -> Result<()> {
                 let fd = accept4(fd, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC)?;
                 // SAFETY: a new descriptor that nobody else owns.
                 let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-                epoll.add(&owned, EpollEvent::new(EpollFlags::EPOLLIN, fd as u64))?;
                 let load = LOADS[at];
+                let wanted = match load {
+                    // Only that it is reset.
+                    Load::Beside => EpollFlags::empty(),
+                    _ => EpollFlags::EPOLLIN,
+                };
+                epoll.add(&owned, EpollEvent::new(wanted, fd as u64))?;
                 connections.insert(fd, Connection::new(owned, load));
             } else if let Some(connection) = connections.get_mut(&fd) {
                 match connection.proceed(&mut buffer) {
@@ -104,7 +110,7 @@ impl Connection {
                     self.output.extend_from_slice(&buffer[..read]);
                     self.sent = 0;
                 }
-                Load::Stream | Load::SmallBuffers => {}
+                Load::Stream | Load::SmallBuffers | Load::Beside => {}
                 Load::Pauses => {
                     self.read += read;
                     if self.read > PAUSE_AFTER {

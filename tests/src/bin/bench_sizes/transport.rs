@@ -2,6 +2,7 @@
 
 use crate::cell::Load;
 use anyhow::Result;
+use libc::linger;
 use nix::{
     errno::Errno,
     sys::socket::{
@@ -41,6 +42,10 @@ impl Transport {
         };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(family, SockType::Stream, flags, None::<SockProtocol>)?;
+        if load == Load::Beside {
+            // Else what nobody reads would outlive it.
+            setsockopt(&fd, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
+        }
         if load == Load::SmallBuffers {
             setsockopt(&fd, sockopt::SndBuf, &SMALL)?;
             setsockopt(&fd, sockopt::RcvBuf, &SMALL)?;

@@ -1,0 +1,126 @@
+//! Bulk, which TCP carries best: one way, without an answer, faster than its reader takes it or all
+//! that its sender does.
+//!
+//! A sender that is held up by a full queue pays for the sk_msg path, which copies a message whole
+//! before it looks for room; one that sends on nothing else does itself what TCP leaves to the
+//! other processors. So after enough of that it leaves the sockhash and has `tcp_sendmsg` again. For
+//! good: the kernel lets a socket in only when its connection is made.
+//!
+//! Nothing may be handed to it then, as leaving drops that. It says that it leaves, and goes with a
+//! later ACK, when its queue is empty and nobody is inside send(2) or recv(2) of its peer: a sender
+//! that has not seen it would be (`tcp_bpf_sendmsg` holds a reference to the psock meanwhile). The
+//! time from one ACK to another orders the two, also where processors reorder.
+
+use core::{cell::UnsafeCell, mem::offset_of, ptr};
+
+use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
+use shim::layout::Flow;
+
+use crate::{
+    kernel,
+    maps::{self, add},
+    message::ByTcp,
+    queue, reader, socket,
+};
+
+/// How much is bulk; what a full queue holds up counts twice. Who answers before stays.
+const ENOUGH: u64 = 16 << 20;
+/// What a message costs beside its bytes, in bytes.
+const MESSAGE: u64 = 1 << 10;
+/// After so much, the peer is looked at for an answer.
+const PORTION: u64 = 1 << 20;
+
+/// Neither end is leaving or has left.
+#[inline(always)]
+pub fn allows(flow: &Flow) -> Result<(), ByTcp> {
+    let stays = flow.stage != Flow::LEAVING && !peer_leaves(flow);
+    if stays { Ok(()) } else { Err(ByTcp::Bulk) }
+}
+
+#[inline(always)]
+fn peer_leaves(flow: &Flow) -> bool {
+    let stage = kernel::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
+    stage == Some(Flow::LEAVING)
+}
+
+/// Looks at a message that went as `verdict` says.
+#[inline(always)]
+pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
+    let is_alone = is_alone(flow);
+    let weight = match verdict {
+        Ok(()) if is_alone => 1,
+        Err(ByTcp::QueueFull | ByTcp::Unread) => 2,
+        _ => return,
+    };
+    let before = flow.bulk;
+    flow.bulk += weight * (u64::from(size) + MESSAGE);
+    if flow.bulk / PORTION == before / PORTION {
+        return;
+    }
+    let heard = kernel::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
+    if heard != Some(flow.heard) {
+        flow.heard = heard.unwrap_or(0);
+        flow.bulk = 0;
+    } else if flow.bulk > ENOUGH && flow.stage == Flow::FIT {
+        flow.stage = Flow::LEAVING;
+    }
+}
+
+/// Whose message this processor handled last. More processors than that share.
+static LAST: [Last; 64] = [const { Last(UnsafeCell::new(0)) }; 64];
+
+#[repr(align(64))]
+struct Last(UnsafeCell<u64>);
+
+// SAFETY: one word, of which any value is right.
+unsafe impl Sync for Last {}
+
+/// Nobody else sent in between.
+#[inline(always)]
+fn is_alone(flow: &Flow) -> bool {
+    // SAFETY: the helper cannot fail.
+    let processor = unsafe { bpf_get_smp_processor_id() } as usize % LAST.len();
+    let last = LAST[processor].0.get();
+    // SAFETY: as above.
+    unsafe {
+        let is_alone = ptr::read_volatile(last) == flow.own.flow;
+        if !is_alone {
+            ptr::write_volatile(last, flow.own.flow);
+        }
+        is_alone
+    }
+}
+
+/// The peer acknowledges data.
+#[inline(always)]
+pub fn on_ack(ctx: &SockOpsContext) {
+    if let Some(flow) = socket::flow(ctx)
+        && flow.stage == Flow::LEAVING
+        && !queue::is_in_use(flow.peer.sock)
+        && is_idle(flow)
+    {
+        reader::leave(ctx, flow);
+        if let Some(pod) = maps::pod(flow.own.pod) {
+            add(&mut pod.counters.to_tcp.bulk, 1);
+        }
+    }
+}
+
+/// The socket sends something. Once its peer has left, and with it all that was inside its send(2),
+/// it need not stay.
+#[inline(always)]
+pub fn on_packet(ctx: &SockOpsContext) {
+    if let Some(flow) = socket::flow(ctx)
+        && peer_leaves(flow)
+        && socket::psock(flow.peer.sock).is_none()
+        && is_idle(flow)
+    {
+        reader::leave(ctx, flow);
+    }
+}
+
+/// Nothing of what was handed to the socket is left, nor of what that took.
+#[inline(always)]
+fn is_idle(flow: &Flow) -> bool {
+    queue::is_empty(flow.own.sock) && flow.keepalive.interval == 0
+}

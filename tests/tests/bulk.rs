@@ -1,0 +1,139 @@
+//! Bulk in one direction leaves the short way for good, and what is answered returns to it.
+
+use crate::scale::scaled;
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use shim::layout::ToTcp;
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+    thread,
+};
+use tests::{
+    node::Node,
+    traffic::{Mode::NonBlocking, Pace, Pattern, Stream, converse, receive, send},
+    trial,
+};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("bulk::leaves_for_good", leaves_for_good),
+        trial("bulk::answered_returns", answered_returns),
+        trial("bulk::loses_nothing_to_a_late_answer", loses_nothing_to_a_late_answer),
+    ]
+}
+
+/// More than `ebpf/src/bulk.rs` needs to know it.
+const BULK: u64 = 80 << 20;
+const THERE: Pattern = Pattern { seed: 31 };
+const BACK: Pattern = Pattern { seed: 32 };
+const QUICK: Pace = Pace { largest: 1 << 20, pause_every: 0 };
+/// Slower than who sends.
+const SLOW: Pace = Pace { largest: 1 << 14, pause_every: 1000 };
+
+/// The sender has left; its connection goes on in both directions, by TCP.
+fn leaves_for_good() -> Result<()> {
+    const AFTER: u64 = 1 << 20;
+    let node = Node::new("bulk")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let serve = |mut stream: Stream| {
+        let received = receive(&mut (&mut stream).take(BULK), THERE, SLOW)?;
+        ensure!(received == BULK, "{received} bytes");
+        send(&mut stream, BACK, AFTER, QUICK)?;
+        receive(&mut stream, THERE, QUICK)
+    };
+    let drive = |mut stream: Stream| {
+        send(&mut stream, THERE, BULK, QUICK)?;
+        let back = receive(&mut (&mut stream).take(AFTER), BACK, QUICK)?;
+        let sockets = node.sockets()?.len();
+        send(&mut stream, THERE, AFTER, QUICK)?;
+        stream.shutdown(Shutdown::Write)?;
+        Ok((back, sockets))
+    };
+    let (received, (back, sockets)) = converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
+    assert_eq!((received, back), (AFTER, AFTER));
+    // The reader's may stay: see `on_packet` in `ebpf/src/bulk.rs`.
+    assert!(sockets < 2, "{sockets} sockets");
+    let [there, answers] = [&a, &b].map(|pod| node.counters(pod));
+    let (there, answers) = (there?, answers?);
+    assert_eq!(there.to_tcp.bulk, 1, "{there:?}");
+    assert_eq!(answers.shunted.bytes, 0, "{answers:?}");
+    Ok(())
+}
+
+/// As much, but the reader says now and then how far it is.
+fn answered_returns() -> Result<()> {
+    const PORTION: u64 = 16 << 20;
+    let node = Node::new("answered")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let serve = |mut stream: Stream| {
+        for _ in 0..BULK / PORTION {
+            let received = receive(&mut (&mut stream).take(PORTION), THERE, SLOW)?;
+            ensure!(received == PORTION, "{received} bytes");
+            stream.write_all(b"!")?;
+        }
+        Ok(())
+    };
+    let drive = |mut stream: Stream| {
+        for _ in 0..BULK / PORTION {
+            send(&mut stream, THERE, PORTION, QUICK)?;
+            stream.read_exact(&mut [0])?;
+        }
+        Ok(node.sockets()?.len())
+    };
+    let ((), sockets) = converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
+    assert_eq!(sockets, 2);
+    let counters = node.counters(&a)?;
+    let ToTcp { bulk, queue_full, .. } = counters.to_tcp;
+    assert!(bulk == 0 && queue_full > 1 && counters.to_shunt > 1, "{counters:?}");
+    Ok(())
+}
+
+/// The reader begins to answer just when the sender leaves: what is on its way is not dropped.
+fn loses_nothing_to_a_late_answer() -> Result<()> {
+    let node = Node::new("late")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let mut left = 0;
+    for round in 0..scaled(40).max(2) {
+        // Known to be bulk after 32 MiB and what the queue took.
+        let silent_until = (33 << 20) + round * (64 << 10);
+        let serve = |mut stream: Stream| {
+            let mut answers = stream.try_clone()?;
+            let mut buffer = vec![0; 1 << 14];
+            let (mut received, mut sent) = (0, 0);
+            loop {
+                let read = stream.read(&mut buffer)?;
+                if read == 0 {
+                    return Ok((received, sent));
+                }
+                THERE.check(received, &buffer[..read])?;
+                received += read as u64;
+                if received > silent_until {
+                    let size = 1 + received as usize % 1000;
+                    BACK.fill(sent, &mut buffer[..size]);
+                    answers.write_all(&buffer[..size])?;
+                    sent += size as u64;
+                }
+            }
+        };
+        let drive = |mut stream: Stream| {
+            let mut writer = stream.try_clone()?;
+            thread::scope(|scope| {
+                let sending = scope.spawn(move || -> Result<()> {
+                    send(&mut writer, THERE, BULK / 2, QUICK)?;
+                    Ok(writer.shutdown(Shutdown::Write)?)
+                });
+                let received = receive(&mut stream, BACK, QUICK);
+                sending.join().expect("no panic")?;
+                received
+            })
+        };
+        let ((received, sent), answers) =
+            converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
+        assert_eq!((received, answers), (BULK / 2, sent));
+        left = node.counters(&a)?.to_tcp.bulk;
+    }
+    let shunted = node.counters(&b)?.shunted.bytes;
+    println!("{left} senders left, {shunted} bytes of answers went the short way");
+    Ok(())
+}
