@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// More than `ebpf/src/bulk.rs` needs to know it.
-const BULK: u64 = 80 << 20;
+const BULK: u64 = 40 << 20;
 const THERE: Pattern = Pattern { seed: 31 };
 const BACK: Pattern = Pattern { seed: 32 };
 const QUICK: Pace = Pace { largest: 1 << 20, pause_every: 0 };
@@ -63,7 +63,7 @@ fn leaves_for_good() -> Result<()> {
 
 /// As much, but the reader says now and then how far it is.
 fn answered_returns() -> Result<()> {
-    const PORTION: u64 = 16 << 20;
+    const PORTION: u64 = 4 << 20;
     let node = Node::new("answered")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
@@ -79,10 +79,9 @@ fn answered_returns() -> Result<()> {
             send(&mut stream, THERE, PORTION, QUICK)?;
             stream.read_exact(&mut [0])?;
         }
-        Ok(node.sockets()?.len())
+        Ok(())
     };
-    let ((), sockets) = converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
-    assert_eq!(sockets, 2);
+    converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
     let counters = node.counters(&a)?;
     let ToTcp { bulk, queue_full, .. } = counters.to_tcp;
     assert!(bulk == 0 && queue_full > 1 && counters.to_shunt > 1, "{counters:?}");
@@ -94,9 +93,10 @@ fn loses_nothing_to_a_late_answer() -> Result<()> {
     let node = Node::new("late")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let mut left = 0;
-    for round in 0..scaled(40).max(2) {
-        // Known to be bulk after 32 MiB and what the queue took.
-        let silent_until = (33 << 20) + round * (64 << 10);
+    let rounds = scaled(40).max(2);
+    for round in 0..rounds {
+        // Known to be bulk after 8 MiB and what the queue took, or later.
+        let silent_until = (6 << 20) + round * (10 << 20) / rounds;
         let serve = |mut stream: Stream| {
             let mut answers = stream.try_clone()?;
             let mut buffer = vec![0; 1 << 14];
@@ -120,7 +120,7 @@ fn loses_nothing_to_a_late_answer() -> Result<()> {
             let mut writer = stream.try_clone()?;
             thread::scope(|scope| {
                 let sending = scope.spawn(move || -> Result<()> {
-                    send(&mut writer, THERE, BULK / 2, QUICK)?;
+                    send(&mut writer, THERE, BULK, QUICK)?;
                     Ok(writer.shutdown(Shutdown::Write)?)
                 });
                 let received = receive(&mut stream, BACK, QUICK);
@@ -130,10 +130,11 @@ fn loses_nothing_to_a_late_answer() -> Result<()> {
         };
         let ((received, sent), answers) =
             converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
-        assert_eq!((received, answers), (BULK / 2, sent));
+        assert_eq!((received, answers), (BULK, sent));
         left = node.counters(&a)?.to_tcp.bulk;
     }
     let shunted = node.counters(&b)?.shunted.bytes;
-    println!("{left} senders left, {shunted} bytes of answers went the short way");
+    println!("{left} of {rounds} left, {shunted} bytes of answers went the short way");
+    assert!(shunted > 0);
     Ok(())
 }

@@ -293,8 +293,10 @@ fn splicing_proxy() -> Result<()> {
     let received = client
         .run(|| end(Stream::connect((proxy.ipv4, PORT), NonBlocking)?, THERE, BACK))
         .context("client")?;
+    // The server first: its reason is why the proxy cannot go on.
+    let served = serving.join().context("server")?;
     pumping.join().context("proxy")?;
-    assert_eq!((received, serving.join()?), (TOTAL, TOTAL));
+    assert_eq!((received, served), (TOTAL, TOTAL));
     let counters = node.counters(&proxy)?;
     assert_eq!((counters.paired, counters.turned.splice), (2, 0), "{counters:?}");
     assert!(counters.shunted.bytes > 0, "the proxy's own bytes take the short way: {counters:?}");

@@ -202,7 +202,7 @@ fn upgrade_under_load() -> Result<()> {
     };
     let older = [program(name::ESTABLISH)?, program(name::MESSAGE)?];
     ensure!(behind(&a)? == older[0]);
-    for _ in 0..5 {
+    for _ in 0..scaled(5).max(1) {
         let upgraded = call(&node, "upgrade", &[])?;
         ensure!(upgraded.code == 0 && upgraded.json["pods"] == 2, "{upgraded:?}");
         goes_the_short_way(&node, &a)?;
