@@ -21,8 +21,7 @@ use tests::{
     task::{Signal, Task},
 };
 
-const LOADS: [Load; 5] =
-    [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers, Load::Beside];
+const LOADS: [Load; 5] = [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers, Load::Beside];
 /// Takes the largest message at once.
 const BUFFER: usize = 1 << 20;
 /// [`Load::Pauses`] does so for [`PAUSE`] after so many bytes.
