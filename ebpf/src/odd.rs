@@ -2,6 +2,12 @@
 //!
 //! The mark is set before the kernel's function does anything, so whoever sees what that did (bytes
 //! of TCP were read) sees the mark too. 5.10 has no socket storage for such programs: hence a map.
+//!
+//! But a mark can be missing. The kernel leaves out a program that is on its processor already
+//! (`recursion_misses` in bpftool): also one that was preempted there, and then for whoever has the
+//! processor next. So the short way opens only to who was seen to use recv(2).
+
+use core::{cell::UnsafeCell, ptr};
 
 use aya_ebpf::{bindings::BPF_ANY, programs::FEntryContext};
 use shim::layout::{Cookie, End, Flow, Odd};
@@ -15,6 +21,7 @@ use crate::{
 };
 
 const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_WAITALL: u32 = 0x100;
 
@@ -48,7 +55,34 @@ pub fn on_recvmsg(ctx: &FEntryContext) {
     };
     if flags & MSG_WAITALL != 0 && waits {
         mark(ctx.arg(0), |odd| odd.waitall = 1);
+    } else if flags & MSG_PEEK == 0 {
+        see_reader(ctx.arg(0));
     }
+}
+
+/// Sockets that used recv(2), each in the place that its cookie gives it: forgotten when another
+/// takes that place, and seen again with their next recv(2).
+static READERS: [Reader; 1 << 14] = [const { Reader(UnsafeCell::new(0)) }; 1 << 14];
+
+struct Reader(UnsafeCell<Cookie>);
+
+// SAFETY: one word, of which any value is right.
+unsafe impl Sync for Reader {}
+
+#[inline(always)]
+fn see_reader(sock: u64) {
+    let Some(cookie) = kernel::read::<Cookie>(sock, kernel::offsets().sock_cookie) else { return };
+    if !was_seen_to_read(cookie) {
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile(READERS[cookie as usize % READERS.len()].0.get(), cookie) };
+    }
+}
+
+#[inline(always)]
+fn was_seen_to_read(socket: Cookie) -> bool {
+    // SAFETY: as above.
+    let reader = unsafe { ptr::read_volatile(READERS[socket as usize % READERS.len()].0.get()) };
+    reader == socket
 }
 
 #[inline(always)]
@@ -89,10 +123,11 @@ pub fn allows(flow: &Flow) -> Result<(), ByTcp> {
     if of(flow.own.cookie).is_some_and(|own| own.oob != 0) {
         return Err(ByTcp::UrgentData);
     }
-    match of(flow.peer.cookie) {
-        Some(peer) if peer.splice | peer.waitall != 0 => Err(ByTcp::Turned),
-        _ => Ok(()),
+    if of(flow.peer.cookie).is_some_and(|peer| peer.splice | peer.waitall != 0) {
+        return Err(ByTcp::Turned);
     }
+    let opens = flow.mode != Flow::SHUNT && is_watched();
+    if opens && !was_seen_to_read(flow.peer.cookie) { Err(ByTcp::Unread) } else { Ok(()) }
 }
 
 /// Counts a socket that was handed bytes and then read in a way that may have missed them.
