@@ -11,7 +11,7 @@
 //! that has not seen it would be (`tcp_bpf_sendmsg` holds a reference to the psock meanwhile). The
 //! time from one ACK to another orders the two, also where processors reorder.
 
-use core::{cell::UnsafeCell, mem::offset_of, ptr};
+use core::mem::offset_of;
 
 use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
 use shim::layout::Flow;
@@ -21,6 +21,7 @@ use crate::{
     maps::{self, add},
     message::ByTcp,
     queue, reader, socket,
+    word::Word,
 };
 
 /// How much is bulk; what a full queue holds up counts twice. Who answers before stays.
@@ -66,29 +67,19 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
     }
 }
 
-/// Whose message this processor handled last. More processors than that share.
-static LAST: [Last; 64] = [const { Last(UnsafeCell::new(0)) }; 64];
+/// Whose message a processor handled last. More processors than that share.
+static LAST: [Last; 64] = [const { Last(Word::zero()) }; 64];
 
+/// A cache line of its own.
 #[repr(align(64))]
-struct Last(UnsafeCell<u64>);
-
-// SAFETY: one word, of which any value is right.
-unsafe impl Sync for Last {}
+struct Last(Word);
 
 /// Nobody else sent in between.
 #[inline(always)]
 fn is_alone(flow: &Flow) -> bool {
     // SAFETY: the helper cannot fail.
     let processor = unsafe { bpf_get_smp_processor_id() } as usize % LAST.len();
-    let last = LAST[processor].0.get();
-    // SAFETY: as above.
-    unsafe {
-        let is_alone = ptr::read_volatile(last) == flow.own.flow;
-        if !is_alone {
-            ptr::write_volatile(last, flow.own.flow);
-        }
-        is_alone
-    }
+    !LAST[processor].0.put(flow.own.flow)
 }
 
 /// The peer acknowledges data.

@@ -24,6 +24,7 @@ mod reader;
 mod seen;
 mod setsockopt;
 mod socket;
+mod word;
 
 use aya_ebpf::{
     macros::{cgroup_sockopt, classifier, fentry, sk_msg, sock_ops},

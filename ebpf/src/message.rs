@@ -66,7 +66,8 @@ pub fn run(ctx: &SkMsgContext) {
             }
             ByTcp::UrgentData => add(&mut counters.to_tcp.oob, 1),
             ByTcp::Bypassed => add(&mut counters.to_tcp.bypassed, 1),
-            ByTcp::Bulk => add(&mut counters.to_tcp.bulk, 1),
+            // Counted when the socket has left.
+            ByTcp::Bulk => (),
             // These keep a flow on TCP and cannot end its time on the short way.
             ByTcp::NotMet | ByTcp::NotAccepted | ByTcp::Unread => (),
         }

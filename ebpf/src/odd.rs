@@ -7,8 +7,6 @@
 //! (`recursion_misses` in bpftool): also one that was preempted there, and then for whoever has the
 //! processor next. So the short way opens only to who was seen to use recv(2).
 
-use core::{cell::UnsafeCell, ptr};
-
 use aya_ebpf::{bindings::BPF_ANY, programs::FEntryContext};
 use shim::layout::{Cookie, End, Flow, Odd};
 
@@ -18,6 +16,7 @@ use crate::{
     message::ByTcp,
     seen::Seen,
     socket,
+    word::Word,
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -62,27 +61,23 @@ pub fn on_recvmsg(ctx: &FEntryContext) {
 
 /// Sockets that used recv(2), each in the place that its cookie gives it: forgotten when another
 /// takes that place, and seen again with their next recv(2).
-static READERS: [Reader; 1 << 14] = [const { Reader(UnsafeCell::new(0)) }; 1 << 14];
-
-struct Reader(UnsafeCell<Cookie>);
-
-// SAFETY: one word, of which any value is right.
-unsafe impl Sync for Reader {}
+static READERS: [Word; 1 << 14] = [const { Word::zero() }; 1 << 14];
 
 #[inline(always)]
 fn see_reader(sock: u64) {
-    let Some(cookie) = kernel::read::<Cookie>(sock, kernel::offsets().sock_cookie) else { return };
-    if !was_seen_to_read(cookie) {
-        // SAFETY: as above.
-        unsafe { ptr::write_volatile(READERS[cookie as usize % READERS.len()].0.get(), cookie) };
+    if let Some(cookie) = kernel::read::<Cookie>(sock, kernel::offsets().sock_cookie) {
+        place(cookie).put(cookie);
     }
 }
 
 #[inline(always)]
 fn was_seen_to_read(socket: Cookie) -> bool {
-    // SAFETY: as above.
-    let reader = unsafe { ptr::read_volatile(READERS[socket as usize % READERS.len()].0.get()) };
-    reader == socket
+    place(socket).get() == socket
+}
+
+#[inline(always)]
+fn place(socket: Cookie) -> &'static Word {
+    &READERS[socket as usize % READERS.len()]
 }
 
 #[inline(always)]

@@ -102,8 +102,12 @@ fn compare(row: &Row, blocking: bool, pods: &Shared) -> Result<Result<Completion
     }
     let listed = pods.with(|pods| readme::lists(name, pods))?;
     Ok(match (seen.differs(), listed) {
-        (true, false) => Err(format!("it differs, and README does not list it: {seen}").into()),
-        (false, true) => Err(format!("README lists it, and it does not differ: {seen}").into()),
+        (true, Some(false)) => {
+            Err(format!("it differs, and README does not list it: {seen}").into())
+        }
+        (false, Some(true)) => {
+            Err(format!("README lists it, and it does not differ: {seen}").into())
+        }
         _ => Ok(Completion::Completed),
     })
 }

@@ -18,17 +18,18 @@ fn list() -> impl Iterator<Item = (Vec<&'static str>, &'static str)> {
     })
 }
 
-/// Whether README says of a row that it differs on this kernel.
-pub fn lists(name: &str, pods: &Pods) -> Result<bool> {
+/// Whether README says of a row that it differs on this kernel. `None`: it may.
+pub fn lists(name: &str, pods: &Pods) -> Result<Option<bool>> {
     let mut listed = list().filter(|(names, _)| names.contains(&name));
-    let Some((_, place)) = listed.next() else { return Ok(false) };
-    Ok(match place.rsplit_once(' ') {
+    let Some((_, place)) = listed.next() else { return Ok(Some(false)) };
+    Ok(Some(match place.rsplit_once(' ') {
         None => place.is_empty(),
         Some(("before Linux", version)) => release()? < parse(version)?,
         Some(("from Linux", version)) => release()? >= parse(version)?,
         Some(("without", "trampolines")) => !has_trampolines(pods),
+        Some(("some", "kernels")) => return Ok(None),
         Some(_) => bail!("README: {name}: where is {place:?}?"),
-    })
+    }))
 }
 
 pub fn names_only(rows: &[&str]) -> Result<()> {
