@@ -1,10 +1,10 @@
-//! Bulk, which TCP carries best: one way, without an answer, faster than its reader takes it or all
-//! that its sender does.
+//! Bulk, which TCP carries best: one way without an answer, or in large messages and nothing else.
 //!
 //! A sender that is held up by a full queue pays for the sk_msg path, which copies a message whole
-//! before it looks for room; one that sends on nothing else does itself what TCP leaves to the
-//! other processors. So after enough of that it leaves the sockhash and has `tcp_sendmsg` again. For
-//! good: the kernel lets a socket in only when its connection is made.
+//! before it looks for room. One that sends on nothing else does itself what TCP leaves to the other
+//! processors, and its reader waits for the end of a large message, of which TCP brings the begin. So
+//! after enough of that it leaves the sockhash and has `tcp_sendmsg` again. For good: the kernel lets
+//! a socket in only when its connection is made.
 //!
 //! Nothing may be handed to it then, as leaving drops that. It says that it leaves, and goes with a
 //! later ACK, when its queue is empty and nobody is inside send(2) or recv(2) of its peer: a sender
@@ -24,8 +24,10 @@ use crate::{
     word::Word,
 };
 
-/// How much is bulk; what a full queue holds up counts twice. Who answers before stays.
+/// How much is bulk; what a full queue holds up counts twice.
 const ENOUGH: u64 = 16 << 20;
+/// Bytes of a message that counts also where others send, and alone also where it is answered.
+const LARGE: u32 = 64 << 10;
 /// What a message costs beside its bytes, in bytes.
 const MESSAGE: u64 = 1 << 10;
 /// After so much, the peer is looked at for an answer.
@@ -47,9 +49,9 @@ fn peer_leaves(flow: &Flow) -> bool {
 /// Looks at a message that went as `verdict` says.
 #[inline(always)]
 pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
-    let is_alone = is_alone(flow);
+    let (is_alone, is_large) = (is_alone(flow), size >= LARGE);
     let weight = match verdict {
-        Ok(()) if is_alone => 1,
+        Ok(()) if is_alone || is_large => 1,
         Err(ByTcp::QueueFull | ByTcp::Unread) => 2,
         _ => return,
     };
@@ -59,10 +61,10 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
         return;
     }
     let heard = kernel::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
-    if heard != Some(flow.heard) {
+    if heard != Some(flow.heard) && !(is_alone && is_large) {
         flow.heard = heard.unwrap_or(0);
         flow.bulk = 0;
-    } else if flow.bulk > ENOUGH && flow.stage == Flow::FIT {
+    } else if flow.bulk > ENOUGH {
         flow.stage = Flow::LEAVING;
     }
 }
@@ -74,12 +76,15 @@ static LAST: [Last; 64] = [const { Last(Word::zero()) }; 64];
 #[repr(align(64))]
 struct Last(Word);
 
-/// Nobody else sent in between.
+/// Nobody else sent in between but the peer.
 #[inline(always)]
 fn is_alone(flow: &Flow) -> bool {
     // SAFETY: the helper cannot fail.
     let processor = unsafe { bpf_get_smp_processor_id() } as usize % LAST.len();
-    !LAST[processor].0.put(flow.own.flow)
+    let last = &LAST[processor].0;
+    let before = last.get();
+    last.put(flow.own.flow);
+    before == flow.own.flow || before == flow.peer.flow
 }
 
 /// The peer acknowledges data.

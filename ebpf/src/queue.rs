@@ -46,12 +46,14 @@ pub fn is_empty(sock: u64) -> bool {
     kernel::read::<u64>(list, 0) == Some(list)
 }
 
-/// Somebody is inside send(2) or recv(2) of the socket: each holds a reference to its psock.
+/// Somebody is inside send(2) or recv(2) of the socket: each holds a reference to its psock, which is
+/// gone only with the last one.
 #[inline(always)]
 pub fn is_in_use(sock: u64) -> bool {
-    psock(sock)
-        .and_then(|psock| kernel::read::<u32>(psock, kernel::offsets().psock_refcnt))
-        .is_none_or(|references| references > 1)
+    psock(sock).is_some_and(|psock| {
+        let references = kernel::read::<u32>(psock, kernel::offsets().psock_refcnt);
+        references.is_none_or(|references| references > 1)
+    })
 }
 
 /// What TCP would have allowed: where the application has set the buffers, a share of those.

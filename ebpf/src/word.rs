@@ -19,14 +19,12 @@ impl Word {
         unsafe { ptr::read_volatile(self.0.get()) }
     }
 
-    /// Whether that is new. Reads first, as other processors read it all the time.
+    /// Reads first, as other processors read it all the time.
     #[inline(always)]
-    pub fn put(&self, value: u64) -> bool {
-        let is_new = self.get() != value;
-        if is_new {
+    pub fn put(&self, value: u64) {
+        if self.get() != value {
             // SAFETY: as above.
             unsafe { ptr::write_volatile(self.0.get(), value) };
         }
-        is_new
     }
 }

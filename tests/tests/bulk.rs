@@ -18,6 +18,7 @@ use tests::{
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("bulk::leaves_for_good", leaves_for_good),
+        trial("bulk::large_and_alone_leaves", large_and_alone_leaves),
         trial("bulk::answered_returns", answered_returns),
         trial("bulk::loses_nothing_to_a_late_answer", loses_nothing_to_a_late_answer),
     ]
@@ -28,6 +29,7 @@ const BULK: u64 = 40 << 20;
 const THERE: Pattern = Pattern { seed: 31 };
 const BACK: Pattern = Pattern { seed: 32 };
 const QUICK: Pace = Pace { largest: 1 << 20, pause_every: 0 };
+const SMALL: Pace = Pace { largest: 1 << 15, ..QUICK };
 /// Slower than who sends.
 const SLOW: Pace = Pace { largest: 1 << 14, pause_every: 1000 };
 
@@ -61,7 +63,36 @@ fn leaves_for_good() -> Result<()> {
     Ok(())
 }
 
-/// As much, but the reader says now and then how far it is.
+/// Large messages are answered by such, and nobody else sends.
+fn large_and_alone_leaves() -> Result<()> {
+    const TURNS: usize = 200;
+    const LARGE: usize = 256 << 10;
+    let node = Node::new("large")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let exchange = |mut stream: Stream, own: Pattern, other: Pattern, first: bool| {
+        let mut message = vec![0; LARGE];
+        for turn in 0..TURNS {
+            let at = (turn / 2 * LARGE) as u64;
+            if (turn % 2 == 0) == first {
+                own.fill(at, &mut message);
+                stream.write_all(&message)?;
+            } else {
+                stream.read_exact(&mut message)?;
+                other.check(at, &message)?;
+            }
+        }
+        Ok(())
+    };
+    let serve = |stream: Stream| exchange(stream, BACK, THERE, false);
+    let drive = |stream: Stream| exchange(stream, THERE, BACK, true);
+    converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
+    let counters = [&a, &b].map(|pod| node.counters(pod));
+    let left: u64 = counters.into_iter().map(|pod| Ok(pod?.to_tcp.bulk)).sum::<Result<_>>()?;
+    assert!(left > 0);
+    Ok(())
+}
+
+/// As much as bulk, but the reader says now and then how far it is.
 fn answered_returns() -> Result<()> {
     const PORTION: u64 = 4 << 20;
     let node = Node::new("answered")?;
@@ -76,7 +107,7 @@ fn answered_returns() -> Result<()> {
     };
     let drive = |mut stream: Stream| {
         for _ in 0..BULK / PORTION {
-            send(&mut stream, THERE, PORTION, QUICK)?;
+            send(&mut stream, THERE, PORTION, SMALL)?;
             stream.read_exact(&mut [0])?;
         }
         Ok(())
