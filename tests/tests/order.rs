@@ -136,8 +136,10 @@ fn both_ways_at_once() -> Result<()> {
 /// A reader that falls behind: the queue fills and the flow goes by TCP. When it has caught up,
 /// the next burst takes the short way again.
 fn slow_readers() -> Result<()> {
-    const BURST: u64 = 8 << 20;
+    const BURST: u64 = 6 << 20;
     const BURSTS: u64 = 5;
+    // More, or larger messages, would be bulk.
+    const PACE: Pace = Pace { largest: 1 << 15, ..QUICK };
     let pods = Pods::new("slow")?;
     let [a, b] = &pods.shunted;
     let slow = Pace { largest: 1 << 16, pause_every: 8 };
@@ -151,7 +153,7 @@ fn slow_readers() -> Result<()> {
     };
     let write = |mut stream: Stream| {
         for _ in 0..BURSTS {
-            send(&mut stream, THERE, BURST, QUICK)?;
+            send(&mut stream, THERE, BURST, PACE)?;
             stream.read_exact(&mut [0])?;
         }
         Ok(())
