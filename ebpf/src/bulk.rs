@@ -24,7 +24,7 @@ use crate::{
     word::Word,
 };
 
-/// How much is bulk; what a full queue holds up counts twice.
+/// How much is bulk; what a full queue holds up counts twice, each time it is tried.
 const ENOUGH: u64 = 16 << 20;
 /// Bytes of a message that counts also where others send, and alone also where it is answered.
 const LARGE: u32 = 64 << 10;

@@ -136,7 +136,7 @@ fn both_ways_at_once() -> Result<()> {
 /// A reader that falls behind: the queue fills and the flow goes by TCP. When it has caught up,
 /// the next burst takes the short way again.
 fn slow_readers() -> Result<()> {
-    const BURST: u64 = 6 << 20;
+    const BURST: u64 = 4 << 20;
     const BURSTS: u64 = 5;
     // More, or larger messages, would be bulk.
     const PACE: Pace = Pace { largest: 1 << 15, ..QUICK };
