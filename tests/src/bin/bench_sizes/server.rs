@@ -24,7 +24,8 @@ use tests::{
 const LOADS: [Load; 5] = [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers, Load::Beside];
 /// Takes the largest message at once.
 const BUFFER: usize = 1 << 20;
-/// [`Load::Pauses`] does so for [`PAUSE`] after so many bytes.
+/// [`Load::Pauses`] does so for [`PAUSE`] after so many bytes of all connections, so that it pauses as
+/// often whatever their number is.
 const PAUSE_AFTER: usize = 16 << 20;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -34,7 +35,6 @@ struct Connection {
     /// Still to be sent back.
     output: Vec<u8>,
     sent: usize,
-    read: usize,
     wanted: EpollFlags,
 }
 
@@ -58,6 +58,7 @@ fn serve(listeners: &[OwnedFd]) -> Result<()> {
     let mut connections = HashMap::new();
     let mut buffer = vec![0; BUFFER];
     let mut events = [EpollEvent::empty(); 64];
+    let mut until_pause = PAUSE_AFTER;
     loop {
         let count = match epoll.wait(&mut events, EpollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
@@ -78,7 +79,7 @@ fn serve(listeners: &[OwnedFd]) -> Result<()> {
                 epoll.add(&owned, EpollEvent::new(wanted, fd as u64))?;
                 connections.insert(fd, Connection::new(owned, load));
             } else if let Some(connection) = connections.get_mut(&fd) {
-                match connection.proceed(&mut buffer) {
+                match connection.proceed(&mut buffer, &mut until_pause) {
                     Ok(wanted) if wanted == connection.wanted => {}
                     Ok(wanted) => {
                         connection.wanted = wanted;
@@ -93,11 +94,11 @@ fn serve(listeners: &[OwnedFd]) -> Result<()> {
 
 impl Connection {
     fn new(fd: OwnedFd, load: Load) -> Self {
-        Self { fd, load, output: Vec::new(), sent: 0, read: 0, wanted: EpollFlags::EPOLLIN }
+        Self { fd, load, output: Vec::new(), sent: 0, wanted: EpollFlags::EPOLLIN }
     }
 
     /// What to wait for next.
-    fn proceed(&mut self, buffer: &mut [u8]) -> Result<EpollFlags, Errno> {
+    fn proceed(&mut self, buffer: &mut [u8], until_pause: &mut usize) -> Result<EpollFlags, Errno> {
         if self.sent == self.output.len() {
             let read = read(self.fd.as_fd(), buffer)?;
             if read == 0 {
@@ -110,12 +111,10 @@ impl Connection {
                     self.sent = 0;
                 }
                 Load::Stream | Load::SmallBuffers | Load::Beside => {}
+                Load::Pauses if read < *until_pause => *until_pause -= read,
                 Load::Pauses => {
-                    self.read += read;
-                    if self.read > PAUSE_AFTER {
-                        self.read = 0;
-                        sleep(PAUSE);
-                    }
+                    *until_pause = PAUSE_AFTER;
+                    sleep(PAUSE);
                 }
             }
         }
