@@ -292,6 +292,31 @@ pub fn receive(stream: &mut impl Read, pattern: Pattern, pace: Pace) -> Result<u
     }
 }
 
+/// So many messages of that size go each way in turn, of a pattern each. Who is first sends first.
+///
+/// # Errors
+/// Of read(2) or write(2), or a wrong byte.
+pub fn exchange(
+    stream: &mut (impl Read + Write),
+    [mine, other]: [Pattern; 2],
+    is_first: bool,
+    size: usize,
+    times: u64,
+) -> Result<()> {
+    let mut buffer = vec![0; size];
+    for turn in 0..2 * times {
+        let at = turn / 2 * size as u64;
+        if (turn % 2 == 0) == is_first {
+            mine.fill(at, &mut buffer);
+            stream.write_all(&buffer)?;
+        } else {
+            stream.read_exact(&mut buffer)?;
+            other.check(at, &buffer)?;
+        }
+    }
+    Ok(())
+}
+
 /// As many small ones as large ones: the logarithm is even.
 fn random_size(random: &mut fastrand::Rng, largest: usize) -> usize {
     let bits = random.u32(0..=largest.min(BUFFER).ilog2());

@@ -11,7 +11,7 @@ use std::{
 };
 use tests::{
     node::Node,
-    traffic::{Mode::NonBlocking, Pace, Pattern, Stream, converse, receive, send},
+    traffic::{Mode::NonBlocking, Pace, Pattern, Stream, converse, exchange, receive, send},
     trial,
 };
 
@@ -65,26 +65,12 @@ fn leaves_for_good() -> Result<()> {
 
 /// Large messages are answered by such, and nobody else sends.
 fn large_and_alone_leaves() -> Result<()> {
-    const TURNS: usize = 200;
-    const LARGE: usize = 256 << 10;
+    const SIZE: usize = 256 << 10;
+    const TIMES: u64 = 100;
     let node = Node::new("large")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
-    let exchange = |mut stream: Stream, own: Pattern, other: Pattern, first: bool| {
-        let mut message = vec![0; LARGE];
-        for turn in 0..TURNS {
-            let at = (turn / 2 * LARGE) as u64;
-            if (turn % 2 == 0) == first {
-                own.fill(at, &mut message);
-                stream.write_all(&message)?;
-            } else {
-                stream.read_exact(&mut message)?;
-                other.check(at, &message)?;
-            }
-        }
-        Ok(())
-    };
-    let serve = |stream: Stream| exchange(stream, BACK, THERE, false);
-    let drive = |stream: Stream| exchange(stream, THERE, BACK, true);
+    let serve = |mut stream: Stream| exchange(&mut stream, [BACK, THERE], false, SIZE, TIMES);
+    let drive = |mut stream: Stream| exchange(&mut stream, [THERE, BACK], true, SIZE, TIMES);
     converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
     let counters = [&a, &b].map(|pod| node.counters(pod));
     let left: u64 = counters.into_iter().map(|pod| Ok(pod?.to_tcp.bulk)).sum::<Result<_>>()?;

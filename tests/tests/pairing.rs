@@ -23,7 +23,7 @@ use tests::{
     node::Node,
     pod::{Pod, PodSpec},
     task::{Signal, Task},
-    traffic::{Mode::NonBlocking, PORT, Pattern, Stream, converse, listen},
+    traffic::{self, Mode::NonBlocking, PORT, Pattern, Stream, converse, listen},
     trial,
 };
 
@@ -65,18 +65,7 @@ pub fn answer(mut stream: Stream) -> Result<()> {
 }
 
 fn exchange(stream: &mut Stream, mine: Pattern, other: Pattern, first: bool) -> Result<()> {
-    let mut buffer = [0; SIZE];
-    for turn in 0..EXCHANGES * 2 {
-        let at = turn / 2 * SIZE as u64;
-        if (turn % 2 == 0) == first {
-            mine.fill(at, &mut buffer);
-            stream.write_all(&buffer)?;
-        } else {
-            stream.read_exact(&mut buffer)?;
-            other.check(at, &buffer)?;
-        }
-    }
-    Ok(())
+    traffic::exchange(stream, [mine, other], first, SIZE, EXCHANGES)
 }
 
 /// A server for one connection, when it listens; whom it has answered.

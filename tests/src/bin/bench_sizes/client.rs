@@ -18,7 +18,8 @@ use std::{
 };
 use tests::{cpu::Meter, pod::Pod};
 
-/// Not measured: buffers grow, and the first messages go by TCP.
+/// For each connection, and for 16 at least. Not measured: buffers grow, the first messages go by
+/// TCP, bulk leaves.
 const WARM_UP: Duration = Duration::from_millis(5);
 
 struct Connection {
