@@ -172,7 +172,7 @@ pub fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 pub const UNFIT_SOCKET: u64 = 1;
 /// For a listener whose address is not known, but which user space has found to be fit.
 pub const FIT_LISTENER: u64 = 2;
-/// What programs are called whose sockets are unfit: see `ebpf/src/reader.rs`. The beginning of
+/// What programs are called whose sockets are unfit: see `ebpf/src/rules/reader.rs`. The beginning of
 /// the kernel's `comm`.
 pub const UNFIT_PROGRAMS: [[u8; 8]; 3] = [*b"nginx\0\0\0", *b"openrest", *b"angie\0\0\0"];
 
@@ -237,12 +237,12 @@ pub struct Flow {
     pub messages: u64,
     /// `messages` of the peer when it was last seen to have grown.
     pub heard: u64,
-    /// What TCP had to carry since, as `ebpf/src/bulk.rs` counts it.
+    /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
     pub bulk: u64,
     pub keepalive: Keepalive,
 }
 
-/// What was borrowed of a socket's keepalive: see `ebpf/src/nudge.rs`. Times in seconds.
+/// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keepalive {
@@ -345,7 +345,7 @@ pub struct NotPaired {
     pub unanswered: u64,
     pub excluded_port: u64,
     /// In blocking mode, or accepted by a listener that blocks, is MPTCP's, or listened before the
-    /// pod was attached: see `ebpf/src/reader.rs`.
+    /// pod was attached: see `ebpf/src/rules/reader.rs`.
     pub blocking: u64,
     /// SO_ZEROCOPY is set.
     pub zerocopy: u64,
@@ -353,7 +353,7 @@ pub struct NotPaired {
     pub turned: u64,
     /// The node is being drained.
     pub draining: u64,
-    /// nginx's, which would not read all: see `ebpf/src/reader.rs`.
+    /// nginx's, which would not read all: see `ebpf/src/rules/reader.rs`.
     pub counts_unread: u64,
     /// The sockhash is full.
     pub full: u64,

@@ -2,20 +2,20 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{
-        BPF_ANY, BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
-        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
-    },
+    bindings::{BPF_ANY, BPF_NOEXIST},
     programs::SockOpsContext,
 };
 use shim::layout::*;
 
 use crate::{
-    bulk, kernel, maps,
-    maps::{PAIRS, POD_IPS, add},
-    nudge, odd, queue, reader, socket,
+    kernel::{fields, sock},
+    rules::reader,
+    state::{
+        callbacks::{self, field},
+        flow, listener,
+        maps::{self, PAIRS, POD_IPS, add},
+        sockhash,
+    },
 };
 
 const AF_INET: u32 = 2;
@@ -23,41 +23,9 @@ const E2BIG: i64 = -7;
 /// The third word of `::ffff:a.b.c.d`.
 const V4_MAPPED: u32 = 0xffff_u32.to_be();
 
-/// One field of the context. Volatile, as the verifier refuses loads that the compiler has merged.
-macro_rules! field {
-    ($ctx:expr, $($field:tt)+) => {
-        // SAFETY: the context is valid while the program runs.
-        unsafe { core::ptr::read_volatile(&raw const (*$ctx.ops).$($field)+) }
-    };
-}
-
-pub(crate) use field;
-
-#[inline(always)]
-pub fn run(ctx: &SockOpsContext) {
-    match field!(ctx, op) {
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => active(ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => passive(ctx),
-        BPF_SOCK_OPS_TCP_LISTEN_CB => socket::mark_listener(ctx),
-        BPF_SOCK_OPS_TCP_CONNECT_CB if reader::counts_unread() => socket::mark_unfit(ctx),
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => reader::judge(ctx),
-        BPF_SOCK_OPS_RTT_CB => {
-            reader::judge(ctx);
-            bulk::on_ack(ctx);
-        }
-        BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
-            nudge::on_packet(ctx);
-            bulk::on_packet(ctx);
-        }
-        BPF_SOCK_OPS_RTO_CB => timed_out(ctx),
-        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
-        _ => (),
-    }
-}
-
 /// The active end comes first, before its ACK leaves, and can enter the sockhash only now.
 #[inline(always)]
-fn active(ctx: &SockOpsContext) {
+pub fn active(ctx: &SockOpsContext) {
     let id = maps::current_pod();
     let Some(pod) = maps::pod(id) else { return };
     if excluded(&pod.policy, remote_port(ctx)) {
@@ -78,29 +46,29 @@ fn active(ctx: &SockOpsContext) {
         return leave_for_peer(pair, own);
     }
     let mut flow = Flow {
-        own: End { cookie: socket::cookie(ctx), ..own },
+        own: End { cookie: flow::cookie(ctx), ..own },
         pair,
         tcp_seq: pair.active,
         first_seq: pair.active,
         ..Flow::default()
     };
-    if !socket::new_flow(ctx, &mut flow) {
+    if !flow::new_flow(ctx, &mut flow) {
         return add(&mut pod.counters.not_paired.refused, 1);
     }
     if !by_address && is_the_sidecars(flow.own.sock, &pod.policy) {
-        socket::forget_flow(ctx);
+        flow::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.remote, 1);
     }
-    if socket::is_unfit(ctx) {
-        socket::forget_flow(ctx);
+    if listener::is_unfit(ctx) {
+        flow::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.counts_unread, 1);
     }
-    if !reader::is_nonblocking_socket(flow.own.sock) {
-        socket::forget_flow(ctx);
+    if !sock::is_nonblocking_socket(flow.own.sock) {
+        flow::forget_flow(ctx);
         return reader::count_blocking(id);
     }
-    if socket::wants_zerocopy(flow.own.sock) {
-        socket::forget_flow(ctx);
+    if sock::wants_zerocopy(flow.own.sock) {
+        flow::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.zerocopy, 1);
     }
     if enter(ctx, pod, flow.own.cookie) {
@@ -116,7 +84,7 @@ fn leave_for_peer(pair: Pair, own: End) {
 
 /// The passive end enters when it finds its peer waiting.
 #[inline(always)]
-fn passive(ctx: &SockOpsContext) {
+pub fn passive(ctx: &SockOpsContext) {
     let id = maps::current_pod();
     let Some(pod) = maps::pod(id) else { return };
     let pair = Pair { active: field!(ctx, rcv_nxt), passive: field!(ctx, snd_nxt) };
@@ -138,7 +106,7 @@ fn passive(ctx: &SockOpsContext) {
     let Some(own) = join(ctx, pod, pair, End { pod: id, ..End::default() }, peer) else {
         let _ = PAIRS.remove(pair);
         // Nobody will hand it anything, so it need not pay for its place.
-        return socket::leave(peer.cookie);
+        return sockhash::leave(peer.cookie);
     };
     add(&mut pod.counters.paired, 1);
     if let Some(peer_pod) = maps::pod(peer.pod) {
@@ -163,7 +131,7 @@ fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) ->
         add(&mut pod.counters.not_paired.turned, 1);
         return None;
     }
-    if socket::is_unfit(ctx) {
+    if listener::is_unfit(ctx) {
         add(&mut pod.counters.not_paired.counts_unread, 1);
         return None;
     }
@@ -172,19 +140,19 @@ fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) ->
         return None;
     }
     let mut flow = Flow {
-        own: End { cookie: socket::cookie(ctx), ..own },
+        own: End { cookie: flow::cookie(ctx), ..own },
         peer,
         pair,
         tcp_seq: pair.passive,
         first_seq: pair.passive,
         ..Flow::default()
     };
-    if !socket::new_flow(ctx, &mut flow) {
+    if !flow::new_flow(ctx, &mut flow) {
         add(&mut pod.counters.not_paired.refused, 1);
         return None;
     }
-    if socket::wants_zerocopy(flow.own.sock) {
-        socket::forget_flow(ctx);
+    if sock::wants_zerocopy(flow.own.sock) {
+        flow::forget_flow(ctx);
         add(&mut pod.counters.not_paired.zerocopy, 1);
         return None;
     }
@@ -197,75 +165,26 @@ fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) ->
 /// NAT; no option sets them, and no other network namespace sees them.
 #[inline(always)]
 fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
-    let at = kernel::offsets();
-    let packet = kernel::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
-    let hash = packet.and_then(|packet| kernel::read::<u32>(packet, at.skb_hash));
-    hash.is_some() && hash == kernel::read::<u32>(sock, at.sock_txhash)
+    let at = fields::offsets();
+    let packet = fields::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
+    let hash = packet.and_then(|packet| fields::read::<u32>(packet, at.skb_hash));
+    hash.is_some() && hash == fields::read::<u32>(sock, at.sock_txhash)
 }
 
 /// Enters the socket, or counts why not and forgets its flow.
 #[inline(always)]
 fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
-    let Err(errno) = socket::enter(ctx, cookie) else {
-        reader::put_on_trial(ctx);
+    let Err(errno) = sockhash::enter(ctx, cookie) else {
+        callbacks::begin(ctx);
         return true;
     };
-    socket::forget_flow(ctx);
+    flow::forget_flow(ctx);
     if errno == E2BIG {
         add(&mut pod.counters.not_paired.full, 1);
     } else {
         add(&mut pod.counters.not_paired.refused, 1);
     }
     false
-}
-
-/// By connect(2) to no address, after which nothing unread may be left. All else that ends an
-/// established connection at once leaves an error first.
-#[inline(always)]
-fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
-    field!(ctx, __bindgen_anon_1.args[0]) == BPF_TCP_ESTABLISHED
-        && kernel::read::<u32>(sock, kernel::offsets().sock_err) == Some(0)
-}
-
-/// The last of a connection. A socket that was never accepted goes too, as kernels from 5.10.80 to
-/// 5.10.221 forget it in the sockhash.
-#[inline(always)]
-fn closed(ctx: &SockOpsContext) {
-    let Some(flow) = socket::flow(ctx) else { return };
-    if reader::was_surely_fed(flow) {
-        odd::count_turned(&flow.own);
-    }
-    if reader::has_no_owner(flow.own.sock) || was_disconnected(ctx, flow.own.sock) {
-        socket::leave(flow.own.cookie);
-    }
-    if flow.peer.cookie == 0 {
-        give_up(flow);
-    }
-    // The socket may connect again.
-    socket::forget_flow(ctx);
-}
-
-#[inline(always)]
-fn timed_out(ctx: &SockOpsContext) {
-    if let Some(flow) = socket::flow(ctx) {
-        queue::notice_timeout(flow);
-    }
-}
-
-/// Whether the peer has been here: at the latest when it acknowledges data.
-#[inline(always)]
-pub fn has_met(flow: &Flow) -> bool {
-    flow.peer.cookie != 0 || maps::ends(flow).is_some_and(|ends| ends.passive.cookie != 0)
-}
-
-/// Takes away what an active end left for a peer that never came.
-#[inline(always)]
-pub fn give_up(flow: &Flow) {
-    if !maps::take_ends(flow).is_some_and(|ends| ends.passive.cookie != 0)
-        && let Some(pod) = maps::pod(flow.own.pod)
-    {
-        add(&mut pod.counters.not_paired.unanswered, 1);
-    }
 }
 
 /// Whether an address is on this node for certain. An entry costs its socket a longer way for
@@ -280,7 +199,7 @@ fn is_on_this_node(remote: [u32; 4]) -> bool {
 /// The sidecar's own connections are not captured. Neither is one whose owner cannot be read.
 #[inline(always)]
 fn is_the_sidecars(sock: u64, policy: &Policy) -> bool {
-    kernel::read::<u32>(sock, kernel::offsets().sock_uid).is_none_or(|uid| uid == policy.proxy_uid)
+    fields::read::<u32>(sock, fields::offsets().sock_uid).is_none_or(|uid| uid == policy.proxy_uid)
 }
 
 /// As words in network order; an IPv4 address as v4-mapped. All fields are read whatever the
@@ -322,9 +241,4 @@ fn excluded(policy: &Policy, port: u16) -> bool {
 #[inline(always)]
 fn remote_port(ctx: &SockOpsContext) -> u16 {
     u32::from_be(field!(ctx, remote_port)) as u16
-}
-
-#[inline(always)]
-fn state_after(ctx: &SockOpsContext) -> u32 {
-    field!(ctx, __bindgen_anon_1.args[1])
 }

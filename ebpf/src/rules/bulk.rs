@@ -16,12 +16,14 @@ use core::mem::offset_of;
 use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
 use shim::layout::Flow;
 
+use super::verdict::Why;
 use crate::{
-    kernel,
-    maps::{self, add},
-    message::ByTcp,
-    queue, reader, socket,
-    word::Word,
+    kernel::{fields, psock},
+    state::{
+        callbacks, flow,
+        maps::{self, add},
+        shared::Word,
+    },
 };
 
 /// How much is bulk; what a full queue holds up counts twice, each time it is tried.
@@ -35,24 +37,24 @@ const PORTION: u64 = 1 << 20;
 
 /// Neither end is leaving or has left.
 #[inline(always)]
-pub fn allows(flow: &Flow) -> Result<(), ByTcp> {
+pub fn check(flow: &Flow) -> Result<(), Why> {
     let stays = flow.stage != Flow::LEAVING && !peer_leaves(flow);
-    if stays { Ok(()) } else { Err(ByTcp::Bulk) }
+    if stays { Ok(()) } else { Err(Why::Bulk) }
 }
 
 #[inline(always)]
 fn peer_leaves(flow: &Flow) -> bool {
-    let stage = kernel::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
+    let stage = fields::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
     stage == Some(Flow::LEAVING)
 }
 
 /// Looks at a message that went as `verdict` says.
 #[inline(always)]
-pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
+pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), Why>) {
     let (is_alone, is_large) = (is_alone(flow), size >= LARGE);
     let weight = match verdict {
         Ok(()) if is_alone || is_large => 1,
-        Err(ByTcp::QueueFull | ByTcp::Unread) => 2,
+        Err(Why::QueueFull | Why::Unread) => 2,
         _ => return,
     };
     let before = flow.bulk;
@@ -60,7 +62,7 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
     if flow.bulk / PORTION == before / PORTION {
         return;
     }
-    let heard = kernel::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
+    let heard = fields::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
     if heard != Some(flow.heard) && !(is_alone && is_large) {
         flow.heard = heard.unwrap_or(0);
         flow.bulk = 0;
@@ -90,12 +92,12 @@ fn is_alone(flow: &Flow) -> bool {
 /// The peer acknowledges data.
 #[inline(always)]
 pub fn on_ack(ctx: &SockOpsContext) {
-    if let Some(flow) = socket::flow(ctx)
+    if let Some(flow) = flow::flow(ctx)
         && flow.stage == Flow::LEAVING
-        && !queue::is_in_use(flow.peer.sock)
+        && !psock::is_in_use(flow.peer.sock)
         && is_idle(flow)
     {
-        reader::leave(ctx, flow);
+        callbacks::leave(ctx, flow);
         if let Some(pod) = maps::pod(flow.own.pod) {
             add(&mut pod.counters.to_tcp.bulk, 1);
         }
@@ -106,17 +108,17 @@ pub fn on_ack(ctx: &SockOpsContext) {
 /// it need not stay.
 #[inline(always)]
 pub fn on_packet(ctx: &SockOpsContext) {
-    if let Some(flow) = socket::flow(ctx)
+    if let Some(flow) = flow::flow(ctx)
         && peer_leaves(flow)
-        && socket::psock(flow.peer.sock).is_none()
+        && psock::of(flow.peer.sock).is_none()
         && is_idle(flow)
     {
-        reader::leave(ctx, flow);
+        callbacks::leave(ctx, flow);
     }
 }
 
 /// Nothing of what was handed to the socket is left, nor of what that took.
 #[inline(always)]
 fn is_idle(flow: &Flow) -> bool {
-    queue::is_empty(flow.own.sock) && flow.keepalive.interval == 0
+    psock::is_empty(flow.own.sock) && flow.keepalive.interval == 0
 }

@@ -5,15 +5,17 @@
 use aya_ebpf::programs::SockoptContext;
 
 use crate::{
-    maps::{self, add},
-    nudge, socket,
+    kernel::{
+        option::{SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_ULP},
+        psock,
+    },
+    rules::wakeup,
+    state::{
+        flow,
+        maps::{self, add},
+    },
 };
 
-// linux/tcp.h, asm-generic/socket.h
-pub const SOL_SOCKET: i32 = 1;
-const SO_ZEROCOPY: i32 = 60;
-pub const SOL_TCP: i32 = 6;
-const TCP_ULP: i32 = 31;
 /// The kernel shows a program only so much of an option, and fails with EFAULT if it does not then
 /// ask for the caller's own (Documentation/bpf/prog_cgroup_sockopt.rst).
 const SHOWN: i32 = 4096;
@@ -27,14 +29,14 @@ pub fn allows(ctx: &SockoptContext) -> bool {
             (*option).optlen = 0;
         }
         let (level, name) = ((*option).level, (*option).optname);
-        nudge::before_option(ctx, level, name);
+        wakeup::before_option(ctx, level, name);
         match (level, name) {
             (SOL_TCP, TCP_ULP) | (SOL_SOCKET, SO_ZEROCOPY) => (),
             _ => return true,
         }
     }
-    let Some(flow) = socket::flow(ctx) else { return true };
-    if socket::psock(flow.own.sock).is_none() {
+    let Some(flow) = flow::flow(ctx) else { return true };
+    if psock::of(flow.own.sock).is_none() {
         return true;
     }
     if let Some(pod) = maps::pod(flow.own.pod) {

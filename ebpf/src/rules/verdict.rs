@@ -1,0 +1,21 @@
+//! Why a message goes by TCP.
+
+pub enum Why {
+    /// The peer is not known yet.
+    NotMet,
+    /// The peer was not accepted yet.
+    NotAccepted,
+    /// The order rule does not allow the short way yet.
+    Unread,
+    Blocking,
+    /// The peer does not read by recv(2) alone.
+    Turned,
+    UrgentData,
+    Bypassed,
+    RcvLowat,
+    QueueFull,
+    Closing,
+    Draining,
+    /// One end is leaving the sockhash.
+    Bulk,
+}

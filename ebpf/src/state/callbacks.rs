@@ -1,0 +1,62 @@
+//! Callbacks that shunt asks the kernel for, for one socket. Other programs' flags stay: the helper
+//! replaces the whole set.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
+    },
+    programs::SockOpsContext,
+};
+use shim::layout::Flow;
+
+use super::{flow, sockhash};
+use crate::kernel::fields;
+
+/// At the end of the connection, and when a retransmission timer fires.
+const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+/// A packet that takes the receive path's long branch.
+pub const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
+
+/// One field of the context. Volatile, as the verifier refuses loads that the compiler has merged.
+macro_rules! field {
+    ($ctx:expr, $($field:tt)+) => {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const (*$ctx.ops).$($field)+) }
+    };
+}
+
+pub(crate) use field;
+
+/// Asks for the callbacks of a socket that has entered.
+#[inline(always)]
+pub fn begin(ctx: &SockOpsContext) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    let wanted = FOR_LIFE | while_in() | ON_TRIAL;
+    if let Some(flow) = flow::flow(ctx) {
+        flow.callbacks = wanted & !flags;
+    }
+    let _ = ctx.set_cb_flags((flags | wanted) as i32);
+}
+
+/// Gives back those of them that shunt itself has set.
+#[inline(always)]
+pub fn end(ctx: &SockOpsContext, flow: &Flow, which: u32) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.callbacks & which);
+    let _ = ctx.set_cb_flags(flags as i32);
+}
+
+/// Those of a socket in the sockhash: an ACK of data, and, where programs can set options as
+/// applications do, all that it sends itself (ACKs of what comes by TCP, probes).
+#[inline(always)]
+fn while_in() -> u32 {
+    let sent = if fields::has_sk_setsockopt() { BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG } else { 0 };
+    BPF_SOCK_OPS_RTT_CB_FLAG | sent
+}
+
+/// Takes a socket out of the sockhash to which nothing was handed that is unread.
+#[inline(always)]
+pub fn leave(ctx: &SockOpsContext, flow: &Flow) {
+    sockhash::leave(flow.own.cookie);
+    end(ctx, flow, ON_TRIAL | while_in());
+}
