@@ -80,10 +80,11 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     if flow.own_checked == now {
         return;
     }
-    flow.own_checked = now;
     flow.trusted = trust::of(&flow.own);
+    // The active end comes before its peer.
     if let Some(peer) = flow::peer(flow) {
         flow.peer_trust = trust::of(&peer);
+        flow.own_checked = now;
     }
     if flow.trusted != 0 && flow.why != Reasons::OBSERVED {
         callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);
