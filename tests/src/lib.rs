@@ -67,6 +67,9 @@ pub fn run(
 }
 
 /// A test of that name; a failure tells all its causes.
-pub fn trial(name: &str, test: fn() -> anyhow::Result<()>) -> libtest_mimic::Trial {
+pub fn trial(
+    name: &str,
+    test: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> libtest_mimic::Trial {
     libtest_mimic::Trial::test(name, move || test().map_err(|error| format!("{error:#}").into()))
 }
