@@ -31,6 +31,7 @@ pub mod mptcp;
 pub mod node;
 pub mod pod;
 pub mod ratio;
+pub mod ring;
 pub mod root;
 pub mod sandbox;
 pub mod shuntctl;

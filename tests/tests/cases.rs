@@ -5,7 +5,11 @@ mod blocked_recv;
 mod conversation;
 mod fionread;
 mod mode;
+mod share;
 mod splice;
+mod talk;
+mod uring;
+mod zerocopy;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -13,10 +17,18 @@ use std::{fmt::Debug, time::Duration};
 use tests::{node::Node, pod::Pod};
 
 pub fn tests() -> Vec<Trial> {
-    let readers = [fionread::READERS, splice::READERS, blocked_recv::READERS, mode::READERS];
-    let readers = readers.into_iter().flatten().map(conversation::trial);
+    let programs = [
+        fionread::PROGRAMS,
+        splice::PROGRAMS,
+        blocked_recv::PROGRAMS,
+        mode::PROGRAMS,
+        uring::PROGRAMS,
+        zerocopy::PROGRAMS,
+    ];
+    let programs = programs.into_iter().flatten().map(conversation::trial);
     let others = [fionread::tests(), splice::tests()];
-    readers.chain(others.into_iter().flatten()).collect()
+    let share = tests::trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp);
+    programs.chain(others.into_iter().flatten()).chain([share]).collect()
 }
 
 /// Where a case happens: two pods of one kind.

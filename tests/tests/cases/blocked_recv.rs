@@ -10,19 +10,34 @@ use nix::sys::{
 use std::{net::TcpStream, os::fd::AsRawFd as _};
 use tests::traffic::Mode::{Blocking, NonBlocking};
 
-use super::conversation::{Read, Reader};
+use super::{
+    conversation::Program,
+    talk::{Does::Reads, Read},
+};
 
-pub const READERS: &[Reader] = &[
-    Reader::new("blocked_recv::all", Blocking, Blocking, asleep),
-    Reader::new("blocked_recv::if_made_nonblocking", NonBlocking, Blocking, asleep),
-    Reader::new("blocked_recv::is_interrupted", Blocking, Blocking, asleep).interrupted(),
+pub const PROGRAMS: &[Program] = &[
+    Program::new("blocked_recv::all", Blocking, Blocking, Reads(asleep)),
+    Program::new("blocked_recv::if_made_nonblocking", NonBlocking, Blocking, Reads(asleep)),
+    Program::new("blocked_recv::is_interrupted", Blocking, Blocking, Reads(asleep)).interrupted(),
     // As gunicorn's workers.
-    Reader::new("blocked_recv::is_interrupted_if_made_nonblocking", NonBlocking, Blocking, asleep)
+    Program::new(
+        "blocked_recv::is_interrupted_if_made_nonblocking",
+        NonBlocking,
+        Blocking,
+        Reads(asleep),
+    )
+    .interrupted(),
+    Program::new("blocked_recv::for_a_time", NonBlocking, Blocking, Reads(for_a_time))
         .interrupted(),
-    Reader::new("blocked_recv::for_a_time", NonBlocking, Blocking, for_a_time).interrupted(),
-    Reader::new("blocked_recv::for_all", Blocking, Blocking, for_all),
-    Reader::new("blocked_recv::for_all_if_made_nonblocking", NonBlocking, Blocking, for_all),
-    Reader::new("blocked_recv::for_all_interrupted", NonBlocking, Blocking, for_all).interrupted(),
+    Program::new("blocked_recv::for_all", Blocking, Blocking, Reads(for_all)),
+    Program::new(
+        "blocked_recv::for_all_if_made_nonblocking",
+        NonBlocking,
+        Blocking,
+        Reads(for_all),
+    ),
+    Program::new("blocked_recv::for_all_interrupted", NonBlocking, Blocking, Reads(for_all))
+        .interrupted(),
 ];
 
 fn asleep(socket: &TcpStream) -> Result<Read<'_>> {

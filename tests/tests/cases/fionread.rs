@@ -27,17 +27,23 @@ use tests::{
 
 use super::{
     Pair,
-    conversation::{Read, Reader, moment, readable},
+    conversation::Program,
     patience, same,
+    talk::{Does::Reads, Read, moment, readable},
 };
 use crate::semantics::raw;
 
-pub const READERS: &[Reader] = &[
-    Reader::new("fionread::sizes_of_reads", NonBlocking, NonBlocking, by_count),
-    Reader::new("fionread::sizes_of_blocking_reads", Blocking, Blocking, by_count),
-    Reader::new("fionread::available", Blocking, Blocking, when_available),
+pub const PROGRAMS: &[Program] = &[
+    Program::new("fionread::sizes_of_reads", NonBlocking, NonBlocking, Reads(by_count)),
+    Program::new("fionread::sizes_of_blocking_reads", Blocking, Blocking, Reads(by_count)),
+    Program::new("fionread::available", Blocking, Blocking, Reads(when_available)),
     // Java connects so, where it has a timeout.
-    Reader::new("fionread::available_if_made_nonblocking", NonBlocking, Blocking, when_available),
+    Program::new(
+        "fionread::available_if_made_nonblocking",
+        NonBlocking,
+        Blocking,
+        Reads(when_available),
+    ),
 ];
 
 pub fn tests() -> Vec<Trial> {

@@ -4,39 +4,59 @@ use anyhow::Result;
 use std::{io::Read as _, net::TcpStream};
 use tests::traffic::Mode::{Blocking, NonBlocking};
 
-use super::conversation::{Read, Reader, readable};
+use super::{
+    conversation::Program,
+    talk::{Does::Reads, Read, readable, some},
+};
 
-pub const READERS: &[Reader] = &[
-    Reader::new("mode::nonblocking", NonBlocking, NonBlocking, after_poll),
+pub const PROGRAMS: &[Program] = &[
+    Program::new("mode::nonblocking", NonBlocking, NonBlocking, Reads(after_poll)),
     // As wget.
-    Reader::new("mode::blocking_after_poll", Blocking, Blocking, after_poll),
-    // As CPython's sockets with a timeout are not, and C programs with select are.
-    Reader::new("mode::blocking_after_poll_if_made_nonblocking", NonBlocking, Blocking, after_poll),
+    Program::new("mode::blocking_after_poll", Blocking, Blocking, Reads(after_poll)),
+    // As programs with select(2).
+    Program::new(
+        "mode::blocking_after_poll_if_made_nonblocking",
+        NonBlocking,
+        Blocking,
+        Reads(after_poll),
+    ),
     // As Tomcat and Jetty.
-    Reader::new("mode::accepted_blocking_then_not", Blocking, Blocking, nonblocking_from_now_on),
-    Reader::new("mode::nonblocking_of_a_blocking_listener", Blocking, NonBlocking, after_poll),
+    Program::new(
+        "mode::accepted_blocking_then_not",
+        Blocking,
+        Blocking,
+        Reads(nonblocking_from_now_on),
+    ),
+    Program::new(
+        "mode::nonblocking_of_a_blocking_listener",
+        Blocking,
+        NonBlocking,
+        Reads(after_poll),
+    ),
     // As the JDK's com.sun HttpServer.
-    Reader::new("mode::to_and_fro", Blocking, NonBlocking, to_and_fro),
-    Reader::new("mode::to_and_fro_if_made_nonblocking", NonBlocking, NonBlocking, to_and_fro),
+    Program::new("mode::to_and_fro", Blocking, NonBlocking, Reads(to_and_fro)),
+    Program::new(
+        "mode::to_and_fro_if_made_nonblocking",
+        NonBlocking,
+        NonBlocking,
+        Reads(to_and_fro),
+    ),
     // As OkHttp.
-    Reader::new(
+    Program::new(
         "mode::nonblocking_with_the_first_read",
         NonBlocking,
         Blocking,
-        nonblocking_from_now_on,
+        Reads(nonblocking_from_now_on),
     ),
     // As Go.
-    Reader::new("mode::mptcp", NonBlocking, NonBlocking, after_poll).mptcp(),
-    Reader::new("mode::mptcp_blocking", NonBlocking, Blocking, after_poll).mptcp(),
+    Program::new("mode::mptcp", NonBlocking, NonBlocking, Reads(after_poll)).mptcp(),
+    Program::new("mode::mptcp_blocking", NonBlocking, Blocking, Reads(after_poll)).mptcp(),
 ];
 
 fn after_poll(socket: &TcpStream) -> Result<Read<'_>> {
-    Ok(Box::new(|want| {
+    Ok(Box::new(move |want| {
         readable(socket)?;
-        let mut bytes = vec![0; want];
-        let n = (&mut &*socket).read(&mut bytes)?;
-        bytes.truncate(n);
-        Ok(bytes)
+        some(socket, want)
     }))
 }
 

@@ -1,7 +1,7 @@
 //! splice(2) from a socket: how proxies move bytes that they need not see.
 
 use anyhow::{Context as _, Result, ensure};
-use io_uring::{IoUring, opcode, types::Fd};
+use io_uring::{opcode, types::Fd};
 use libtest_mimic::Trial;
 use nix::{
     fcntl::{SpliceFFlags, splice, tee},
@@ -15,6 +15,7 @@ use std::{
     thread,
 };
 use tests::{
+    ring::Ring,
     task::{Signal, Task},
     traffic::{
         Mode::{Blocking, NonBlocking},
@@ -25,19 +26,25 @@ use tests::{
 
 use super::{
     Pair,
-    conversation::{Read, Reader, readable},
-    patience, same,
+    conversation::Program,
+    patience, same, talk,
+    talk::{Does::Reads, Read, readable},
 };
 use crate::guards::pump;
 
-pub const READERS: &[Reader] = &[
-    Reader::new("splice::from_the_first_byte", NonBlocking, NonBlocking, spliced),
-    Reader::new("splice::blocks", Blocking, Blocking, spliced_blocking),
-    Reader::new("splice::blocks_if_made_nonblocking", NonBlocking, Blocking, spliced_blocking),
-    Reader::new("splice::and_recv_by_turns", NonBlocking, NonBlocking, by_turns),
-    Reader::new("splice::after_messages_by_recv", NonBlocking, NonBlocking, later),
-    Reader::new("splice::and_tee", NonBlocking, NonBlocking, teed),
-    Reader::new("splice::by_uring", NonBlocking, Blocking, by_uring),
+pub const PROGRAMS: &[Program] = &[
+    Program::new("splice::from_the_first_byte", NonBlocking, NonBlocking, Reads(spliced)),
+    Program::new("splice::blocks", Blocking, Blocking, Reads(spliced_blocking)),
+    Program::new(
+        "splice::blocks_if_made_nonblocking",
+        NonBlocking,
+        Blocking,
+        Reads(spliced_blocking),
+    ),
+    Program::new("splice::and_recv_by_turns", NonBlocking, NonBlocking, Reads(by_turns)),
+    Program::new("splice::after_messages_by_recv", NonBlocking, NonBlocking, Reads(later)),
+    Program::new("splice::and_tee", NonBlocking, NonBlocking, Reads(teed)),
+    Program::new("splice::by_uring", NonBlocking, Blocking, Reads(by_uring)),
 ];
 
 pub fn tests() -> Vec<Trial> {
@@ -85,10 +92,7 @@ fn spliced_blocking(socket: &TcpStream) -> Result<Read<'_>> {
 
 fn received(socket: &TcpStream, want: usize) -> io::Result<Vec<u8>> {
     readable(socket)?;
-    let mut bytes = vec![0; want];
-    let n = (&mut &*socket).read(&mut bytes)?;
-    bytes.truncate(n);
-    Ok(bytes)
+    talk::some(socket, want)
 }
 
 fn by_turns(socket: &TcpStream) -> Result<Read<'_>> {
@@ -122,16 +126,13 @@ fn teed(socket: &TcpStream) -> Result<Read<'_>> {
 }
 
 fn by_uring(socket: &TcpStream) -> Result<Read<'_>> {
-    let mut ring = IoUring::new(8).context("io_uring")?;
+    let mut ring = Ring::new(patience()).context("io_uring")?;
     let [mut from, into] = files()?;
     Ok(Box::new(move |want| {
         let (socket, into) = (Fd(socket.as_raw_fd()), Fd(into.as_raw_fd()));
-        let entry = opcode::Splice::new(socket, -1, into, -1, want.min(PIPE) as u32).build();
-        // SAFETY: it points to nothing.
-        unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
-        ring.submit_and_wait(1)?;
-        let n = ring.completion().next().map_or(0, |done| done.result());
-        if n < 0 { Err(io::Error::from_raw_os_error(-n)) } else { take(&mut from, n as usize) }
+        let want = want.min(PIPE) as u32;
+        let n = ring.run(&opcode::Splice::new(socket, -1, into, -1, want).build())?;
+        take(&mut from, n)
     }))
 }
 
