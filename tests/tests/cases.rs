@@ -6,6 +6,7 @@ mod conversation;
 mod fionread;
 mod mode;
 mod share;
+mod sleep;
 mod splice;
 mod talk;
 mod uring;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         fionread::PROGRAMS,
         splice::PROGRAMS,
         blocked_recv::PROGRAMS,
+        sleep::PROGRAMS,
         mode::PROGRAMS,
         uring::PROGRAMS,
         zerocopy::PROGRAMS,

@@ -25,7 +25,7 @@ use tests::{
 
 use super::{
     Pair, patience, same,
-    talk::{Does, moment, patient, reads, some, writes},
+    talk::{Does, moment, patient, reads, some, told, writes},
 };
 use crate::semantics::raw;
 
@@ -85,6 +85,7 @@ impl Program {
             let seen = match self.does {
                 Does::Reads(open) => open(socket).map(|own| reads(socket, own)),
                 Does::Writes(open) => open(socket).map(|own| writes(socket, own)),
+                Does::Else(act, _) => Ok(told(act(socket))),
             };
             ended.store(true, Ordering::Relaxed);
             seen.unwrap_or_else(|error| format!("{error:#}"))
@@ -92,13 +93,14 @@ impl Program {
     }
 
     /// What its peer sees, who begins before it was accepted or a moment later.
-    fn peer(&self, stream: &Stream, at_once: bool) -> String {
+    fn peer(&self, stream: Stream, at_once: bool) -> String {
         if !at_once {
             moment();
             moment();
         }
         let socket = &stream.socket;
         match self.does {
+            Does::Else(_, peer) => told(peer(Stream { patience: patience(), ..stream })),
             Does::Reads(_) => writes(socket, Box::new(|bytes| patient(socket)?.write_all(bytes))),
             Does::Writes(_) => reads(socket, Box::new(|want| some(patient(socket)?, want))),
         }
@@ -135,7 +137,7 @@ fn serves(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
     listening.wait()?;
     let client = pair.client.spawn(|| {
         let connect = || Stream::connect(at, NonBlocking);
-        (0..CONNECTIONS).map(|n| Ok(program.peer(&connect()?, n % 2 == 0))).collect()
+        (0..CONNECTIONS).map(|n| Ok(program.peer(connect()?, n % 2 == 0))).collect()
     })?;
     Ok([ended(server)?, ended(client)?])
 }
@@ -146,7 +148,7 @@ fn connects(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
         let listener = listen(at, NonBlocking)?;
         listening.raise()?;
         let accept = || Stream::accept(&listener, NonBlocking);
-        (0..CONNECTIONS).map(|n| Ok(program.peer(&accept()?, n % 2 == 0))).collect()
+        (0..CONNECTIONS).map(|n| Ok(program.peer(accept()?, n % 2 == 0))).collect()
     })?;
     listening.wait()?;
     let client = pair

@@ -23,6 +23,8 @@ pub type Write<'a> = Box<dyn FnMut(&[u8]) -> io::Result<()> + 'a>;
 pub enum Does {
     Reads(for<'a> fn(&'a TcpStream) -> Result<Read<'a>>),
     Writes(for<'a> fn(&'a TcpStream) -> Result<Write<'a>>),
+    /// Something else, with a peer that suits it.
+    Else(fn(&TcpStream) -> io::Result<String>, fn(Stream) -> io::Result<String>),
 }
 
 /// Sizes of the messages: each comes in two parts.
@@ -84,7 +86,7 @@ pub fn reads(socket: &TcpStream, mut read: Read) -> String {
 }
 
 /// The value, or the error's name.
-fn told(result: io::Result<String>) -> String {
+pub fn told(result: io::Result<String>) -> String {
     result.unwrap_or_else(|error| match error.kind() {
         ErrorKind::TimedOut => "hangs".into(),
         ErrorKind::Other => error.to_string(),
