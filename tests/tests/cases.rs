@@ -2,6 +2,7 @@
 //! heard of and between two attached ones. Both must see the same bytes, errors and ends.
 
 mod blocked_recv;
+mod conntrack;
 mod conversation;
 mod fionread;
 mod mode;
@@ -15,7 +16,10 @@ mod zerocopy;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use std::{fmt::Debug, time::Duration};
-use tests::{node::Node, pod::Pod};
+use tests::{
+    node::Node,
+    pod::{Pod, PodSpec},
+};
 
 pub fn tests() -> Vec<Trial> {
     let programs = [
@@ -28,7 +32,7 @@ pub fn tests() -> Vec<Trial> {
         zerocopy::PROGRAMS,
     ];
     let programs = programs.into_iter().flatten().map(conversation::trial);
-    let others = [fionread::tests(), splice::tests()];
+    let others = [fionread::tests(), splice::tests(), conntrack::tests()];
     let share = tests::trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp);
     programs.chain(others.into_iter().flatten()).chain([share]).collect()
 }
@@ -60,4 +64,9 @@ pub fn same<T: PartialEq + Debug>(name: &str, see: impl Fn(&Pair) -> Result<T>) 
     let attached = look(&pods(Node::pod)?).context("between attached pods")?;
     ensure!(plain == attached, "by plain TCP: {plain:?}\nbetween attached pods: {attached:?}");
     Ok(plain)
+}
+
+/// A second, so that a test need not wait for the default.
+pub fn heartbeat(spec: &mut PodSpec) {
+    spec.conf.insert("heartbeat".into(), 1.into());
 }
