@@ -28,6 +28,7 @@ pub mod envoy;
 pub mod istio;
 pub mod listing;
 pub mod mptcp;
+pub mod neighbour;
 pub mod node;
 pub mod pod;
 pub mod ratio;

@@ -4,8 +4,10 @@
 mod blocked_recv;
 mod conntrack;
 mod conversation;
+mod edge;
 mod fionread;
 mod mode;
+mod neighbours;
 mod share;
 mod sleep;
 mod splice;
@@ -28,11 +30,12 @@ pub fn tests() -> Vec<Trial> {
         blocked_recv::PROGRAMS,
         sleep::PROGRAMS,
         mode::PROGRAMS,
+        edge::PROGRAMS,
         uring::PROGRAMS,
         zerocopy::PROGRAMS,
     ];
     let programs = programs.into_iter().flatten().map(conversation::trial);
-    let others = [fionread::tests(), splice::tests(), conntrack::tests()];
+    let others = [fionread::tests(), splice::tests(), conntrack::tests(), neighbours::tests()];
     let share = tests::trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp);
     programs.chain(others.into_iter().flatten()).chain([share]).collect()
 }

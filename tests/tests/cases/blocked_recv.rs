@@ -15,18 +15,20 @@ use super::{
     talk::{Does::Reads, Read},
 };
 
+/// As gunicorn's workers, which have handlers for signals.
+pub const GUNICORN: Program = Program::new(
+    "blocked_recv::is_interrupted_if_made_nonblocking",
+    NonBlocking,
+    Blocking,
+    Reads(asleep),
+)
+.interrupted();
+
 pub const PROGRAMS: &[Program] = &[
     Program::new("blocked_recv::all", Blocking, Blocking, Reads(asleep)),
     Program::new("blocked_recv::if_made_nonblocking", NonBlocking, Blocking, Reads(asleep)),
     Program::new("blocked_recv::is_interrupted", Blocking, Blocking, Reads(asleep)).interrupted(),
-    // As gunicorn's workers.
-    Program::new(
-        "blocked_recv::is_interrupted_if_made_nonblocking",
-        NonBlocking,
-        Blocking,
-        Reads(asleep),
-    )
-    .interrupted(),
+    GUNICORN,
     Program::new("blocked_recv::for_a_time", NonBlocking, Blocking, Reads(for_a_time))
         .interrupted(),
     Program::new("blocked_recv::for_all", Blocking, Blocking, Reads(for_all)),

@@ -115,11 +115,16 @@ pub fn trial(program: &'static Program) -> Trial {
 }
 
 fn compare(program: &Program) -> Result<()> {
-    same("program", |pair| Ok([serves(program, pair)?, connects(program, pair)?])).map(drop)
+    same("program", |pair| both_roles(program, pair)).map(drop)
 }
 
 /// Of each connection.
 type Seen = Vec<String>;
+
+/// What the program and its peer have seen, with the program as server and as client.
+pub fn both_roles(program: &Program, pair: &Pair) -> Result<[[Seen; 2]; 2]> {
+    Ok([serves(program, pair)?, connects(program, pair)?])
+}
 
 fn serves(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
     let (listening, at) = (Signal::new()?, SocketAddr::from((pair.server.ipv4, PORT)));

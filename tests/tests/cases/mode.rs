@@ -9,8 +9,12 @@ use super::{
     talk::{Does::Reads, Read, readable, some},
 };
 
+/// As event loops.
+pub const EVENTS: Program =
+    Program::new("mode::nonblocking", NonBlocking, NonBlocking, Reads(after_poll));
+
 pub const PROGRAMS: &[Program] = &[
-    Program::new("mode::nonblocking", NonBlocking, NonBlocking, Reads(after_poll)),
+    EVENTS,
     // As wget.
     Program::new("mode::blocking_after_poll", Blocking, Blocking, Reads(after_poll)),
     // As programs with select(2).
