@@ -6,6 +6,7 @@ mod conntrack;
 mod conversation;
 mod edge;
 mod fionread;
+mod learned;
 mod mode;
 mod neighbours;
 mod share;
@@ -21,6 +22,7 @@ use std::{fmt::Debug, time::Duration};
 use tests::{
     node::Node,
     pod::{Pod, PodSpec},
+    trial,
 };
 
 pub fn tests() -> Vec<Trial> {
@@ -36,8 +38,11 @@ pub fn tests() -> Vec<Trial> {
     ];
     let programs = programs.into_iter().flatten().map(conversation::trial);
     let others = [fionread::tests(), splice::tests(), conntrack::tests(), neighbours::tests()];
-    let share = tests::trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp);
-    programs.chain(others.into_iter().flatten()).chain([share]).collect()
+    let alone = [
+        trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
+        trial("cases::nothing_of_what_leaves_is_learned", learned::nothing_of_what_leaves),
+    ];
+    programs.chain(others.into_iter().flatten()).chain(alone).collect()
 }
 
 /// Where a case happens: two pods of one kind.
