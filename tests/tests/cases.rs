@@ -6,6 +6,7 @@ mod conntrack;
 mod conversation;
 mod edge;
 mod fionread;
+mod heartbeat;
 mod learned;
 mod mode;
 mod neighbours;
@@ -37,7 +38,13 @@ pub fn tests() -> Vec<Trial> {
         zerocopy::PROGRAMS,
     ];
     let programs = programs.into_iter().flatten().map(conversation::trial);
-    let others = [fionread::tests(), splice::tests(), conntrack::tests(), neighbours::tests()];
+    let others = [
+        fionread::tests(),
+        splice::tests(),
+        conntrack::tests(),
+        neighbours::tests(),
+        heartbeat::tests(),
+    ];
     let alone = [
         trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
         trial("cases::nothing_of_what_leaves_is_learned", learned::nothing_of_what_leaves),
@@ -74,7 +81,7 @@ pub fn same<T: PartialEq + Debug>(name: &str, see: impl Fn(&Pair) -> Result<T>) 
     Ok(plain)
 }
 
-/// A second, so that a test need not wait for the default.
-pub fn heartbeat(spec: &mut PodSpec) {
+/// A second between heartbeats, so that a test need not wait for the default.
+pub fn beat_each_second(spec: &mut PodSpec) {
     spec.conf.insert("heartbeat".into(), 1.into());
 }
