@@ -1,6 +1,7 @@
 //! What real programs do with their sockets, each thing by itself: between two pods that shunt never
 //! heard of and between two attached ones. Both must see the same bytes, errors and ends.
 
+mod bandwidth;
 mod blocked_recv;
 mod conntrack;
 mod conversation;
@@ -44,6 +45,7 @@ pub fn tests() -> Vec<Trial> {
         conntrack::tests(),
         neighbours::tests(),
         heartbeat::tests(),
+        bandwidth::tests(),
     ];
     let alone = [
         trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
