@@ -9,6 +9,7 @@ mod edge;
 mod fionread;
 mod heartbeat;
 mod learned;
+mod memory;
 mod mode;
 mod neighbours;
 mod share;
@@ -46,6 +47,7 @@ pub fn tests() -> Vec<Trial> {
         neighbours::tests(),
         heartbeat::tests(),
         bandwidth::tests(),
+        memory::tests(),
     ];
     let alone = [
         trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
