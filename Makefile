@@ -64,6 +64,7 @@ bench-sizes: root setup
 	target/release/bench_sizes $(ARGS)
 
 lint: setup
+	scripts/layers
 	cargo fmt --check
 	cargo fmt --check --manifest-path ebpf/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
