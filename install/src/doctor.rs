@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use nix::{errno::Errno, sys::statfs::{BPF_FS_MAGIC, statfs}};
+use nix::{
+    errno::Errno,
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
 use serde::Serialize;
 use shim::{
     cgroup,

@@ -21,8 +21,8 @@ use crate::{
     net_d::{self, Plan, Unready},
     output::{Exit, Output},
     paths::{Cni, Datapath},
-    settings,
     pods::Logs,
+    settings,
     upgrade::Upgrade,
 };
 

@@ -103,16 +103,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_not_paired_total",
         not_paired,
-        NotPaired {
-            remote,
-            no_peer,
-            unproven,
-            unanswered,
-            excluded_port,
-            draining,
-            full,
-            refused
-        }
+        NotPaired { remote, no_peer, unproven, unanswered, excluded_port, draining, full, refused }
     );
     samples.extend(traffic(["shunt_shunted_messages_total", "shunt_shunted_bytes_total"], shunted));
     samples.extend(traffic(["shunt_by_tcp_messages_total", "shunt_by_tcp_bytes_total"], by_tcp));
@@ -121,7 +112,17 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_to_tcp_total",
         to_tcp,
-        ToTcp { queue_full, rcvlowat, blocking, distrusted, oob, bypassed, closing, draining, bulk }
+        ToTcp {
+            queue_full,
+            rcvlowat,
+            blocking,
+            distrusted,
+            oob,
+            bypassed,
+            closing,
+            draining,
+            bulk
+        }
     );
     for (name, reasons) in
         [("shunt_plain_connections_total", plain), ("shunt_plain_bytes_total", plain_bytes)]

@@ -84,14 +84,19 @@ fn judge(habit: &Habit, policy: &Policy) -> (&'static str, Option<&'static str>)
 fn waits(waits: &Waits) -> String {
     let Waits { nonblocking, polls, sleeps } = *waits;
     let seen = [(nonblocking, "non-blocking"), (polls, "polls"), (sleeps, "sleeps")];
-    let seen: Vec<_> = seen.into_iter().filter(|(count, _)| *count > 0).map(|(_, how)| how).collect();
+    let seen: Vec<_> =
+        seen.into_iter().filter(|(count, _)| *count > 0).map(|(_, how)| how).collect();
     if seen.is_empty() { "-".to_owned() } else { seen.join(", ") }
 }
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (connections, waits) = (self.connections, waits(&self.waits));
-        write!(f, "{} {}: {}; {connections} connections, waits: {waits}", self.pod, self.program, self.why)?;
+        write!(
+            f,
+            "{} {}: {}; {connections} connections, waits: {waits}",
+            self.pod, self.program, self.why
+        )?;
         self.todo.iter().try_for_each(|todo| write!(f, "; {todo}"))
     }
 }

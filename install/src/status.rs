@@ -167,7 +167,10 @@ impl fmt::Display for Report {
         }
         let Some(node) = &self.node else { return write!(f, "nothing is pinned") };
         if self.observing {
-            writeln!(f, "connections are only looked at; `shuntctl mode accelerate` accelerates them")?;
+            writeln!(
+                f,
+                "connections are only looked at; `shuntctl mode accelerate` accelerates them"
+            )?;
         }
         if let Some(programs) = &self.programs {
             return programs.iter().try_for_each(|known| writeln!(f, "{known}"));

@@ -472,7 +472,18 @@ impl Reasons {
     pub fn total(&self) -> u64 {
         let Self { learning, sleeps, splices, counts_unread, waits_for_all, .. } = *self;
         let Self { zerocopy, io_uring, listener, peer, observed, left, refused, .. } = *self;
-        learning + sleeps + splices + counts_unread + waits_for_all + zerocopy + io_uring + listener + peer + observed + left + refused
+        learning
+            + sleeps
+            + splices
+            + counts_unread
+            + waits_for_all
+            + zerocopy
+            + io_uring
+            + listener
+            + peer
+            + observed
+            + left
+            + refused
     }
 }
 
@@ -717,8 +728,16 @@ pub struct Syscalls {
 
 impl Syscalls {
     pub const NONE: Self = Self {
-        read: 0, readv: 0, recvfrom: 0, recvmsg: 0, recvmmsg: 0,
-        sendto: 0, sendmsg: 0, sendmmsg: 0, ioctl: 0, splice: 0,
+        read: 0,
+        readv: 0,
+        recvfrom: 0,
+        recvmsg: 0,
+        recvmmsg: 0,
+        sendto: 0,
+        sendmsg: 0,
+        sendmmsg: 0,
+        ioctl: 0,
+        splice: 0,
     };
 }
 

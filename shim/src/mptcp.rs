@@ -21,7 +21,8 @@ fn is_fixed(release: &str) -> bool {
         .map_while(|number| number.parse::<u32>().ok());
     let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else { return false };
     let patch = numbers.next().unwrap_or(0);
-    let is_stable = |fixed: &(u32, u32, u32)| (fixed.0, fixed.1) == (major, minor) && patch >= fixed.2;
+    let is_stable =
+        |fixed: &(u32, u32, u32)| (fixed.0, fixed.1) == (major, minor) && patch >= fixed.2;
     (major, minor) >= FIXED_FROM || FIXED.iter().any(is_stable)
 }
 

@@ -157,7 +157,11 @@ impl Watched {
 /// How programs are watched on this node: the first that the kernel takes, unless the configuration
 /// says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+#[cfg_attr(
+    feature = "std",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
 #[repr(u32)]
 pub enum Watch {
     /// Not at all: only programs that are trusted by name take part.
@@ -167,6 +171,5 @@ pub enum Watch {
     /// By the raw tracepoint `sys_enter`: it costs every system call of the node.
     Syscalls = 3,
 }
-
 
 const _: () = assert!(core::mem::size_of::<Program>() == 32);

@@ -3,8 +3,8 @@
 use crate::place::{Expect, Place, check, differences, same};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use std::{collections::BTreeSet, fs};
 use serde_json::json;
+use std::{collections::BTreeSet, fs};
 use tests::{node::Node, trial};
 
 pub fn tests() -> Vec<Trial> {
