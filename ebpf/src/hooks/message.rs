@@ -48,7 +48,7 @@ pub fn run(ctx: &SkMsgContext) {
             // Counted when the socket has left.
             Why::Leaving => (),
             // These keep a flow on TCP and cannot end its time on the short way.
-            Why::NotMet | Why::Unread => (),
+            Why::NotMet | Why::NotAccepted | Why::Unread => (),
         }
     }
     flow.tcp_bytes += u64::from(size);

@@ -95,7 +95,8 @@ fn is_alone(flow: &Flow) -> bool {
 #[inline(always)]
 pub fn go_if_idle(ctx: &SockOpsContext, flow: &Flow) {
     if flow.stage == Flow::LEAVING {
-        if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some() {
+        if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some()
+        {
             callbacks::leave(ctx, flow);
             count(flow);
         }
