@@ -11,11 +11,11 @@ import (
 )
 
 // ask gets what is named, and posts the files after a `+`, on one connection and then on four at a
-// time, or on one, or on a new one for each: `ask http://IP:8080 keep|first|close ITEM…`.
+// time, or on one, or on a new one for each: `ask http://IP:8080 first|keep|close ITEM…`.
 func ask(args ...string) error {
 	url, keep, items := args[0], args[1] != "close", args[2:]
 	turns := []int{1}
-	if args[1] == "keep" {
+	if keep && args[1] != "first" {
 		turns = []int{1, 4}
 	}
 	for _, workers := range turns {

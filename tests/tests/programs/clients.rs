@@ -2,7 +2,7 @@
 
 use crate::program::{
     ASK, Program,
-    Reader::{CountsUnread, EventLoop, PollsFirst, Sleeps, SleepsTolerant},
+    Reader::{BlocksAtFirst, CountsUnread, NeverBlocks, PollsFirst, Sleeps, SleepsTolerant},
 };
 
 const fn client(name: &'static str, reader: crate::program::Reader, ask: &'static str) -> Program {
@@ -10,10 +10,10 @@ const fn client(name: &'static str, reader: crate::program::Reader, ask: &'stati
 }
 
 pub const ALL: &[Program] = &[
-    client("Go net/http", EventLoop, ASK),
+    client("Go net/http", NeverBlocks, ASK),
     client(
         "Java HttpClient",
-        EventLoop,
+        NeverBlocks,
         "java programs.Ask HttpClient $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
@@ -28,7 +28,7 @@ pub const ALL: &[Program] = &[
         "java programs.Ask available $URL $MODE $SIZES",
     )
     .short(),
-    client("OkHttp", PollsFirst, "java programs.Ask OkHttp $URL $MODE $SIZES $CHUNKED $POSTS"),
+    client("OkHttp", BlocksAtFirst, "java programs.Ask OkHttp $URL $MODE $SIZES $CHUNKED $POSTS"),
     client(
         "Spring RestTemplate",
         SleepsTolerant,
@@ -36,12 +36,12 @@ pub const ALL: &[Program] = &[
     ),
     client(
         "Node http",
-        EventLoop,
+        NeverBlocks,
         "node $SOURCES/js/ask.js http $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
         "Node fetch",
-        EventLoop,
+        NeverBlocks,
         "node $SOURCES/js/ask.js fetch $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
@@ -51,37 +51,36 @@ pub const ALL: &[Program] = &[
     ),
     client(
         "Python requests with a timeout",
-        PollsFirst,
+        NeverBlocks,
         "python3 $SOURCES/python/ask.py requests-timeout $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
         "Python httpx",
-        PollsFirst,
+        NeverBlocks,
         "python3 $SOURCES/python/ask.py httpx $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
         "Python aiohttp",
-        EventLoop,
+        NeverBlocks,
         "python3 $SOURCES/python/ask.py aiohttp $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
         "PHP curl",
-        PollsFirst,
+        NeverBlocks,
         "php8.2 -d extension=curl $SOURCES/php/ask.php $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
     client(
         "Ruby Net::HTTP",
-        PollsFirst,
+        NeverBlocks,
         "ruby $SOURCES/ruby/ask.rb $URL $MODE $SIZES $CHUNKED $POSTS",
     ),
-    client("curl", EventLoop, "bash -eu $SOURCES/sh/curl $SIZES $CHUNKED $POSTS").short(),
+    client("curl", NeverBlocks, "bash -eu $SOURCES/sh/curl $SIZES $CHUNKED $POSTS").short(),
     client("wget", PollsFirst, "bash -eu $SOURCES/sh/wget $SIZES $CHUNKED").short(),
     client(
         "ab",
-        EventLoop,
+        NeverBlocks,
         "[ $MODE = close ] || keep=-k
-         for size in 0 1024 65536 2097152; do
-             [ $MODE != first ] || size=1024
+         for size in $(printf '%s\n' $SIZES | sort -u); do
              ab -q ${keep:-} -n 40 -c 4 $URL/$size | grep -E '^(Complete|Failed|HTML|Non)'
          done",
     ),

@@ -28,7 +28,8 @@ use tests::{
 
 /// nobody: not root, which some programs refuse to be, and known to passwd(5).
 const USER: u32 = 65534;
-const SERVER: u16 = 8080;
+/// Envoy reads HTTP on it.
+const HTTP: u16 = 8080;
 const ORIGIN: u16 = 8082;
 /// How long a program may take to start or to answer on plain TCP, on this machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,9 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub enum Mode {
     /// Once, on a connection that shunt knows nothing of.
     First,
-    /// Much, on connections that are kept.
+    /// Often and at most 64 KiB, on connections that are kept: what is measured.
     Keep,
-    /// A new connection for each.
+    /// More than queues hold, on connections that are kept.
+    Large,
+    /// All of it, with a new connection for each.
     Close,
 }
 
@@ -90,7 +93,7 @@ pub fn play(
     let mut scene = Scene::new(program, node, shunt)?;
     scene.raise()?;
     let mut answers = Vec::new();
-    for mode in [Mode::First, Mode::Keep, Mode::Close] {
+    for mode in [Mode::First, Mode::Keep, Mode::Large, Mode::Close] {
         answers.push(scene.ask(mode, patience(mode))?);
         if answers.last().is_some_and(|answer| answer.ended.is_none()) {
             break;
@@ -128,10 +131,10 @@ impl<'a> Scene<'a> {
         if !self.program.origin.is_empty() {
             self.serve(2, ORIGIN, self.program.origin)?;
         }
-        self.serve(0, SERVER, self.program.serve)?;
+        self.serve(0, self.program.port, self.program.serve)?;
         if self.program.role == Role::Sidecar {
             for pod in &self.pods {
-                let sidecar = envoy::start(Path::new("/run/envoy"), pod, SERVER, &self.node.dir)?;
+                let sidecar = envoy::start(Path::new("/run/envoy"), pod, HTTP, &self.node.dir)?;
                 self.running.push(sidecar);
             }
         }
@@ -202,7 +205,8 @@ impl<'a> Scene<'a> {
             ("PYTHONDONTWRITEBYTECODE", "1"),
             ("CLASSPATH", &format!("{UNPACKED}/java/classes:{UNPACKED}/java/lib/*")),
             ("IP", &ip(0).to_string()),
-            ("URL", &format!("http://{}:{SERVER}", ip(0))),
+            ("PORT", &self.program.port.to_string()),
+            ("URL", &format!("http://{}:{HTTP}", ip(0))),
             ("ORIGIN", &format!("{}:{ORIGIN}", ip(2))),
         ]);
         bash.env("HOME", &self.dir).env("PWD", &self.dir);
@@ -253,12 +257,12 @@ impl Drop for Scene<'_> {
 
 /// What a client is asked for, as variables: names of files, and after a `+` what is to be posted.
 fn asked(mode: Mode) -> Vec<(&'static str, String)> {
-    let small = match mode {
-        Mode::First => 1,
-        Mode::Keep => 60,
-        Mode::Close => 5,
+    let (small, sizes) = match mode {
+        Mode::First => (1, &[][..]),
+        Mode::Keep => (60, &SIZES[..3]),
+        Mode::Large => (2, &SIZES[3..]),
+        Mode::Close => (2, &SIZES[..]),
     };
-    let sizes: &[usize] = if mode == Mode::First { &[] } else { &SIZES };
     let all = |before: &str| {
         let items = sizes.iter().map(|size| format!("{before}{size}"));
         items.collect::<Vec<_>>().join(" ")

@@ -21,10 +21,14 @@ pub enum Role {
 /// How a program waits for bytes and takes them, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    EventLoop,
+    /// Waits in epoll or poll.
+    NeverBlocks,
     /// What Go does from 1.24 on.
     MptcpListener,
+    /// Switches what it accepts to non-blocking.
     BlockingListener,
+    /// Non-blocking from its first read on, for a timeout.
+    BlocksAtFirst,
     ToAndFro,
     PollsFirst,
     Sleeps,
@@ -37,9 +41,10 @@ pub enum Reader {
 impl Reader {
     pub fn as_a_person_says(self) -> &'static str {
         match self {
-            Self::EventLoop => "event loop, never blocks",
-            Self::MptcpListener => "event loop behind an MPTCP listener",
+            Self::NeverBlocks => "never blocks, waits in epoll or poll",
+            Self::MptcpListener => "never blocks, behind an MPTCP listener",
             Self::BlockingListener => "listens in blocking mode, reads without blocking",
+            Self::BlocksAtFirst => "blocks until its first read, then not",
             Self::ToAndFro => "goes to and fro between modes",
             Self::PollsFirst => "blocking mode, waits in select or poll first",
             Self::Sleeps => "sleeps in recv",
@@ -57,24 +62,31 @@ pub struct Program {
     pub name: &'static str,
     pub role: Role,
     pub reader: Reader,
-    /// Listens on port 8080 of its pod.
+    /// Listens on this port of its pod, in which Envoy reads HTTP if it is 8080.
+    pub port: u16,
     pub serve: &'static str,
     /// Listens on port 8082 of a third pod, where it is not empty.
     pub origin: &'static str,
     /// Prints what it was answered, and nothing that differs from run to run. Called three times.
     pub ask: &'static str,
+    /// It takes one request on a connection, so that all its messages are first ones.
+    pub closes: bool,
     /// In the short list: each kind of reader is there.
     pub short: bool,
 }
 
 pub const ORIGIN: &str = "GODEBUG=multipathtcp=0 programs web $LISTEN";
 pub const ASK: &str = "programs ask $URL $MODE $SIZES $CHUNKED $POSTS $CHUNKED_POSTS";
+/// For servers that want to know a request's length.
+pub const WHOLE_POSTS: &str = "programs ask $URL $MODE $SIZES $CHUNKED $POSTS";
 /// For servers of files: they take no posts.
 pub const GET: &str = "programs ask $URL $MODE $SIZES";
 
 impl Program {
     const fn new(name: &'static str, role: Role, reader: Reader) -> Self {
-        Self { name, role, reader, serve: ORIGIN, origin: "", ask: ASK, short: false }
+        let (serve, ask, origin) = (ORIGIN, ASK, "");
+        let (port, closes, short) = (8080, false, false);
+        Self { name, role, reader, port, serve, origin, ask, closes, short }
     }
 
     pub const fn server(name: &'static str, reader: Reader, serve: &'static str) -> Self {
@@ -98,12 +110,26 @@ impl Program {
         Self { serve, ask, ..Self::new(name, Role::Both, reader) }
     }
 
-    pub const fn sidecars(name: &'static str, serve: &'static str, ask: &'static str) -> Self {
-        Self { serve, ask, ..Self::new(name, Role::Sidecar, Reader::EventLoop) }
+    /// `reader` is the less tame of the two.
+    pub const fn sidecars(
+        name: &'static str,
+        reader: Reader,
+        serve: &'static str,
+        ask: &'static str,
+    ) -> Self {
+        Self { serve, ask, ..Self::new(name, Role::Sidecar, reader) }
     }
 
     pub const fn asked(self, ask: &'static str) -> Self {
         Self { ask, ..self }
+    }
+
+    pub const fn closes(self) -> Self {
+        Self { closes: true, ..self }
+    }
+
+    pub const fn on(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     pub const fn short(self) -> Self {

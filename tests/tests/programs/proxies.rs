@@ -2,7 +2,7 @@
 
 use crate::program::{
     Program,
-    Reader::{CountsUnread, EventLoop, MptcpListener, Splices},
+    Reader::{CountsUnread, NeverBlocks, Splices},
 };
 
 const fn proxy(name: &'static str, reader: crate::program::Reader, serve: &'static str) -> Program {
@@ -11,10 +11,10 @@ const fn proxy(name: &'static str, reader: crate::program::Reader, serve: &'stat
 
 pub const ALL: &[Program] = &[
     proxy("Go io.Copy", Splices, "GODEBUG=multipathtcp=0 programs relay $LISTEN $ORIGIN").short(),
-    proxy("Go io.Copy, MPTCP listener", Splices, "programs relay $LISTEN $ORIGIN"),
+    proxy("Go io.Copy, multipathtcp=2", Splices, "programs relay $LISTEN $ORIGIN"),
     proxy(
         "haproxy",
-        EventLoop,
+        NeverBlocks,
         "SPLICE=http-keep-alive haproxy -f $SOURCES/conf/haproxy.cfg",
     ),
     proxy(
@@ -37,7 +37,7 @@ pub const ALL: &[Program] = &[
     ),
     proxy(
         "Apache httpd event",
-        EventLoop,
+        NeverBlocks,
         "apache2 -d $PWD -f $SOURCES/conf/apache.conf -DFOREGROUND",
     ),
 ];

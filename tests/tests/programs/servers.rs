@@ -3,8 +3,9 @@
 use crate::program::{
     GET, Program,
     Reader::{
-        BlockingListener, CountsUnread, EventLoop, MptcpListener, PollsFirst, Sleeps, ToAndFro,
+        BlockingListener, CountsUnread, MptcpListener, NeverBlocks, PollsFirst, Sleeps, ToAndFro,
     },
+    WHOLE_POSTS,
 };
 
 const fn server(
@@ -17,22 +18,26 @@ const fn server(
 
 pub const ALL: &[Program] = &[
     server("Go net/http", MptcpListener, "programs web $LISTEN").short(),
-    server("Go net/http, multipathtcp=0", EventLoop, "GODEBUG=multipathtcp=0 programs web $LISTEN"),
+    server(
+        "Go net/http, multipathtcp=0",
+        NeverBlocks,
+        "GODEBUG=multipathtcp=0 programs web $LISTEN",
+    ),
     server("Spring Boot (Tomcat)", BlockingListener, "java programs.Spring --server.port=8080")
         .short(),
     server("JDK com.sun HttpServer", ToAndFro, "java programs.Sun 8080"),
-    server("Vert.x (Netty NIO)", EventLoop, "java programs.Vertx nio 8080"),
-    server("Vert.x (Netty epoll)", EventLoop, "java programs.Vertx epoll 8080"),
-    server("Node http", EventLoop, "node $SOURCES/js/web.js 8080").short(),
-    server("aiohttp (asyncio)", EventLoop, "python3 $SOURCES/python/aio.py 8080"),
+    server("Vert.x (Netty NIO)", NeverBlocks, "java programs.Vertx nio 8080"),
+    server("Vert.x (Netty epoll)", NeverBlocks, "java programs.Vertx epoll 8080"),
+    server("Node http", NeverBlocks, "node $SOURCES/js/web.js 8080").short(),
+    server("aiohttp (asyncio)", NeverBlocks, "python3 $SOURCES/python/aio.py 8080"),
     server(
         "uvicorn",
-        EventLoop,
+        NeverBlocks,
         "python3 -m uvicorn --host 0.0.0.0 --port 8080 --log-level warning asgi:app",
     ),
     server(
         "granian",
-        EventLoop,
+        NeverBlocks,
         "python3 -m granian --interface asgi --host 0.0.0.0 --port 8080 asgi:app",
     ),
     server(
@@ -41,18 +46,19 @@ pub const ALL: &[Program] = &[
         "python3 -m gunicorn --bind 0.0.0.0:8080 --worker-tmp-dir . --no-control-socket wsgi:app",
     )
     .short(),
-    server("Flask", Sleeps, "python3 $SOURCES/python/flasked.py 8080"),
-    server("puma", EventLoop, "puma --quiet --bind tcp://0.0.0.0:8080 $SOURCES/ruby/config.ru"),
-    server("PHP built-in", PollsFirst, "php8.2 -S 0.0.0.0:8080 $SOURCES/php/index.php"),
+    server("Flask", Sleeps, "python3 $SOURCES/python/flasked.py 8080").closes(),
+    server("puma", NeverBlocks, "puma --quiet --bind tcp://0.0.0.0:8080 $SOURCES/ruby/config.ru"),
+    server("PHP built-in", NeverBlocks, "php8.2 -S 0.0.0.0:8080 $SOURCES/php/index.php").closes(),
     server(
         "uWSGI",
         PollsFirst,
-        "uwsgi_python3 --http-socket :8080 --http-keepalive --wsgi-file $SOURCES/python/wsgi.py \
-         --callable app --processes 2 --die-on-term",
-    ),
+        "uwsgi_python311 --http11-socket :8080 --wsgi-file $SOURCES/python/wsgi.py \
+         --callable app --processes 8 --die-on-term",
+    )
+    .asked(WHOLE_POSTS),
     server(
         "Apache httpd event",
-        EventLoop,
+        NeverBlocks,
         "ORIGIN=127.0.0.1:1 apache2 -d $PWD -f $SOURCES/conf/apache.conf -DFOREGROUND",
     )
     .asked(GET),

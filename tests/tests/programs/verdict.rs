@@ -2,7 +2,7 @@
 
 use crate::{
     play::{Answer, Mode, Play, patience, play},
-    program::{Program, Reader, Role},
+    program::{Program, Reader},
     table::{self, Row},
 };
 use anyhow::{Context as _, Result, ensure};
@@ -22,9 +22,8 @@ pub fn of(program: &Program) -> Result<()> {
     let node = Node::new("play")?;
     let plain = play(program, &node, false, |_| patience()).context("on plain TCP")?;
     for answer in &plain.answers {
-        is_right(answer, &plain.sums).with_context(|| {
-            format!("on plain TCP, {:?}: {}", answer.mode, answer.complained)
-        })?;
+        is_right(answer, &plain.sums)
+            .with_context(|| format!("on plain TCP, {:?}: {}", answer.mode, answer.complained))?;
     }
     let took = |mode| {
         let plain = plain.answers.iter().find(|answer| answer.mode == mode);
@@ -62,13 +61,12 @@ pub fn of(program: &Program) -> Result<()> {
 fn must_take_part(program: &Program) -> bool {
     let blocking = env::var("SHUNT_BLOCKING").is_ok_and(|value| value == "on");
     match env::var("SHUNT_WATCH").as_deref() {
-        Err(_) | Ok("names") => program.role == Role::Sidecar && program.serve.contains("aio.py"),
+        Err(_) | Ok("names") => false,
         Ok(_) => match program.reader {
-            Reader::Splices => false,
             // What this kernel's FIONREAD is worth, its own test says.
-            Reader::CountsUnread => false,
+            Reader::Splices | Reader::CountsUnread => false,
             Reader::Sleeps => blocking,
-            _ => true,
+            _ => !program.closes,
         },
     }
 }
@@ -79,6 +77,7 @@ fn differs(plain: &Play, shunted: &Play) -> Option<String> {
         let way = match plain.mode {
             Mode::First => "first connection",
             Mode::Keep => "connections kept",
+            Mode::Large => "2 MiB",
             Mode::Close => "new connections",
         };
         let lines = shunted.printed.lines().count();
