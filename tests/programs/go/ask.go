@@ -26,6 +26,10 @@ func ask(args ...string) error {
 				text := ""
 				for _, item := range items {
 					text += fetch(client, url, item)
+					if workers == 1 {
+						fmt.Print(text)
+						text = ""
+					}
 				}
 				said <- text
 			}()

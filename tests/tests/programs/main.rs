@@ -22,15 +22,25 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    let ended = tests::run(unfold, trials);
+    let args: Vec<String> = env::args().skip(1).collect();
+    if let [verb, console] = &args[..]
+        && verb == "merge"
+    {
+        return ended(table::merge(Path::new(console)), ExitCode::SUCCESS);
+    }
+    let tested = tests::run(unfold, trials);
     // In the sandbox: outside of it, `run` does not come back.
-    match table::write() {
-        Ok(()) => ended,
-        Err(error) => {
+    ended(table::write(), tested)
+}
+
+fn ended(done: Result<()>, code: ExitCode) -> ExitCode {
+    done.map_or_else(
+        |error| {
             eprintln!("{error:#}");
             ExitCode::FAILURE
-        }
-    }
+        },
+        |()| code,
+    )
 }
 
 fn all() -> Vec<Program> {

@@ -81,7 +81,7 @@ const MEMCACHED_CLIENT: &str = r#"
         memccp $at --set $size
         memccat $at $size | sha256sum
     done
-    [ $MODE != keep ] || memccat $at $SIZES | sha256sum
+    [ $MODE != keep ] || memccat $at $SIZES $SIZES $SIZES | sha256sum
     memcexist $at 1024 && echo there"#;
 
 const GRPC_GO: &str = "programs grpc-serve $LISTEN";

@@ -11,13 +11,18 @@ const HEAD: &str =
 |---|---|---|---|---|---|---|
 ";
 
-/// What this run found.
-static FOUND: Mutex<Vec<Row>> = Mutex::new(Vec::new());
+/// What comes before a row where it is told: in a guest, nothing else is left of it.
+const TOLD: &str = "docs/programs.md: ";
+
+/// What this run found: whose table, and the row.
+static FOUND: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// What was found of one program.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub program: Program,
+    /// How shunt watches programs here.
+    pub watched: String,
     /// Of a hundred messages, those that took the short way: on connections that are kept, from
     /// the second on.
     pub kept: Option<u64>,
@@ -30,7 +35,7 @@ pub struct Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Row { program, kept, new, signs, differs } = self;
+        let Row { program, kept, new, signs, differs, .. } = self;
         let percent =
             |share: &Option<u64>| share.map_or("–".into(), |share| format!("{share} %"));
         let [name, role] = key(program);
@@ -46,11 +51,27 @@ fn key(program: &Program) -> [String; 2] {
     [program.name.into(), format!("{:?}", program.role).to_lowercase()]
 }
 
-/// Takes a row in. It is told at once, for who waits.
-pub fn add(row: Row) {
-    eprintln!("{row}");
+/// Takes a row in, and tells it at once.
+///
+/// # Errors
+/// Of uname(2).
+pub fn add(row: &Row) -> Result<()> {
+    let title = row.title()?;
+    eprintln!("\n{TOLD}{title}: {row}");
     if let Ok(mut found) = FOUND.lock() {
-        found.push(row);
+        found.push((title, row.to_string()));
+    }
+    Ok(())
+}
+
+impl Row {
+    /// How this run's table is called.
+    fn title(&self) -> Result<String> {
+        let release = uname()?.release().to_string_lossy().into_owned();
+        let version: Vec<&str> = release.split('.').take(2).collect();
+        let blocking = env::var("SHUNT_BLOCKING").map(|set| format!(", blocking {set}"));
+        let blocking = blocking.unwrap_or_default();
+        Ok(format!("Linux {}, watched by {}{blocking}", version.join("."), self.watched))
     }
 }
 
@@ -100,38 +121,46 @@ fn verdict(row: &str) -> (bool, bool) {
     (cells[7] == "no", share.is_ok_and(|share| share >= MOST))
 }
 
-/// How this run's table is called.
-fn title() -> Result<String> {
-    let release = uname()?.release().to_string_lossy().into_owned();
-    let version: Vec<&str> = release.split('.').take(2).collect();
-    let by = env::var("SHUNT_WATCH").unwrap_or_else(|_| "names".into());
-    let blocking = env::var("SHUNT_BLOCKING").map(|set| format!(", blocking {set}"));
-    Ok(format!("Linux {}, watched by {by}{}", version.join("."), blocking.unwrap_or_default()))
+fn found() -> Vec<(String, String)> {
+    FOUND.lock().map(|rows| rows.clone()).unwrap_or_default()
 }
 
-fn found() -> BTreeMap<[String; 2], String> {
-    let rows = FOUND.lock().map(|rows| rows.clone()).unwrap_or_default();
-    rows.iter().map(|row| (key(&row.program), row.to_string())).collect()
-}
-
-/// Puts what this run found into its table. A table is of all programs, or of the short list.
+/// Puts what this run found into its table.
 ///
 /// # Errors
 /// The document cannot be read or written.
 pub fn write() -> Result<()> {
-    let found = found();
-    if found.is_empty() {
+    put(found())
+}
+
+/// Puts what a run found elsewhere into its table, by what it told there.
+///
+/// # Errors
+/// As [`write`], or that file cannot be read.
+pub fn merge(console: &Path) -> Result<()> {
+    let text = fs::read(console).with_context(|| console.display().to_string())?;
+    let text = String::from_utf8_lossy(&text);
+    let told = text.lines().filter_map(|line| line.trim_end().strip_prefix(TOLD));
+    let rows = told.filter_map(|told| told.split_once(": "));
+    put(rows.map(|(title, row)| (title.to_owned(), row.to_owned())).collect())
+}
+
+/// A table is of all programs, or of the short list: where that is not so, it stays as it is.
+fn put(found: Vec<(String, String)>) -> Result<()> {
+    let mut document = Document::read()?;
+    let before = document.to_string();
+    let mut changed = document.runs.clone();
+    for (title, row) in found {
+        changed.entry(title).or_default().insert(cells(&row), row);
+    }
+    changed.retain(|_, rows| is_whole(rows));
+    document.runs.extend(changed);
+    if document.to_string() == before {
         return Ok(());
     }
-    let mut document = Document::read()?;
-    let rows = document.runs.entry(title()?).or_default();
-    rows.extend(found);
-    if is_whole(rows) {
-        let new = Path::new(DOCUMENT).with_extension("md.new");
-        fs::write(&new, document.to_string()).context("write docs/programs.md")?;
-        fs::rename(&new, DOCUMENT)?;
-    }
-    Ok(())
+    let new = Path::new(DOCUMENT).with_extension("md.new");
+    fs::write(&new, document.to_string()).context("write docs/programs.md")?;
+    Ok(fs::rename(&new, DOCUMENT)?)
 }
 
 fn is_whole(rows: &BTreeMap<[String; 2], String>) -> bool {
@@ -155,9 +184,9 @@ pub fn is_true() -> Result<()> {
     for (title, rows) in &document.runs {
         ensure!(is_whole(rows), "docs/programs.md, {title}: not a row for each program");
     }
-    let Some(rows) = document.runs.get(&title()?) else { return Ok(()) };
-    for (key, row) in found() {
-        let said = rows.get(&key).with_context(|| format!("no row for {key:?}"))?;
+    for (title, row) in found() {
+        let Some(rows) = document.runs.get(&title) else { continue };
+        let said = rows.get(&cells(&row)).with_context(|| format!("no row as {row}"))?;
         ensure!(
             verdict(said) == verdict(&row),
             "docs/programs.md says {said}, and this run {row}: commit what it has written"

@@ -40,35 +40,41 @@ pub fn of(program: &Program) -> Result<()> {
         })
     };
     let [kept, new] = [Mode::Keep, Mode::Close].map(share);
-    table::add(Row {
+    let watched = watched(&node)?;
+    let must = must_take_part(program, &watched);
+    table::add(&Row {
         program: *program,
+        watched,
         kept,
         new,
         signs: shunted.signs.into_iter().collect::<Vec<_>>().join(", "),
         differs: differs.clone().unwrap_or_default(),
-    });
+    })?;
     ensure!(differs.is_none(), "not as on plain TCP: {}", differs.unwrap_or_default());
     ensure!(
-        !must_take_part(program) || kept >= Some(MOST),
+        !must || kept >= Some(MOST),
         "only {} of 100 messages took the short way",
         kept.unwrap_or_default()
     );
     Ok(())
 }
 
+/// How programs are watched: as conf says, or else as this kernel allows.
+fn watched(node: &Node) -> Result<String> {
+    let found = if node.is_watched()? { "fentry" } else { "names" };
+    Ok(env::var("SHUNT_WATCH").unwrap_or_else(|_| found.into()))
+}
+
 /// Whether the most of its messages must take the short way. Where programs are known by name, who
 /// is known is not this test's to say.
-fn must_take_part(program: &Program) -> bool {
-    let blocking = env::var("SHUNT_BLOCKING").is_ok_and(|value| value == "on");
-    match env::var("SHUNT_WATCH").as_deref() {
-        Err(_) | Ok("names") => false,
-        Ok(_) => match program.reader {
-            // What this kernel's FIONREAD is worth, its own test says.
-            Reader::Splices | Reader::CountsUnread => false,
-            Reader::Sleeps => blocking,
-            _ => !program.closes,
-        },
-    }
+fn must_take_part(program: &Program, watched: &str) -> bool {
+    let tame = match program.reader {
+        // What this kernel's FIONREAD is worth, its own test says.
+        Reader::Splices | Reader::CountsUnread => false,
+        Reader::Sleeps => env::var("SHUNT_BLOCKING").is_ok_and(|value| value == "on"),
+        _ => !program.closes,
+    };
+    tame && watched != "names"
 }
 
 /// What is different, shortly. None: nothing is.
