@@ -62,9 +62,10 @@ test-k8s: root setup
 
 test-kernels: root setup
 	@-scripts/setup kernels
+	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
-	ARGS="$(ARGS)" tests/kernels/run $(KERNEL)
+	ARGS="$(ARGS)" TEST="$(TEST)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
 	@$(MAKE) --no-print-directory plugin

@@ -5,78 +5,61 @@ use crate::program::{
     Reader::{BlocksAtFirst, CountsUnread, NeverBlocks, PollsFirst, Sleeps, SleepsTolerant},
 };
 
-const fn client(name: &'static str, reader: crate::program::Reader, ask: &'static str) -> Program {
-    Program::client(name, reader, ask)
-}
-
 pub const ALL: &[Program] = &[
-    client("Go net/http", NeverBlocks, ASK),
-    client(
+    Program::client("Go net/http", NeverBlocks, ASK),
+    Program::client(
         "Java HttpClient",
         NeverBlocks,
-        "java programs.Ask HttpClient $URL $MODE $SIZES $CHUNKED $POSTS",
+        "java programs.Ask HttpClient $URL $MODE $ITEMS",
     ),
-    client(
+    Program::client(
         "Java HttpURLConnection",
         SleepsTolerant,
-        "java programs.Ask HttpURLConnection $URL $MODE $SIZES $CHUNKED $POSTS",
+        "java programs.Ask HttpURLConnection $URL $MODE $ITEMS",
     )
     .short(),
-    client(
+    Program::client(
         "Java InputStream.available()",
         CountsUnread,
         "java programs.Ask available $URL $MODE $SIZES",
-    )
-    .short(),
-    client("OkHttp", BlocksAtFirst, "java programs.Ask OkHttp $URL $MODE $SIZES $CHUNKED $POSTS"),
-    client(
+    ),
+    Program::client("OkHttp", BlocksAtFirst, "java programs.Ask OkHttp $URL $MODE $ITEMS"),
+    Program::client(
         "Spring RestTemplate",
         SleepsTolerant,
-        "java programs.Ask RestTemplate $URL $MODE $SIZES $CHUNKED $POSTS",
+        "java programs.Ask RestTemplate $URL $MODE $ITEMS",
     ),
-    client(
-        "Node http",
-        NeverBlocks,
-        "node $SOURCES/js/ask.js http $URL $MODE $SIZES $CHUNKED $POSTS",
-    ),
-    client(
-        "Node fetch",
-        NeverBlocks,
-        "node $SOURCES/js/ask.js fetch $URL $MODE $SIZES $CHUNKED $POSTS",
-    ),
-    client(
+    Program::client("Node http", NeverBlocks, "node $SOURCES/js/ask.js http $URL $MODE $ITEMS"),
+    Program::client("Node fetch", NeverBlocks, "node $SOURCES/js/ask.js fetch $URL $MODE $ITEMS"),
+    Program::client(
         "Python requests",
         Sleeps,
-        "python3 $SOURCES/python/ask.py requests $URL $MODE $SIZES $CHUNKED $POSTS",
+        "python3 $SOURCES/python/ask.py requests $URL $MODE $ITEMS",
     ),
-    client(
+    Program::client(
         "Python requests with a timeout",
         NeverBlocks,
-        "python3 $SOURCES/python/ask.py requests-timeout $URL $MODE $SIZES $CHUNKED $POSTS",
+        "python3 $SOURCES/python/ask.py requests-timeout $URL $MODE $ITEMS",
     ),
-    client(
+    Program::client(
         "Python httpx",
         NeverBlocks,
-        "python3 $SOURCES/python/ask.py httpx $URL $MODE $SIZES $CHUNKED $POSTS",
+        "python3 $SOURCES/python/ask.py httpx $URL $MODE $ITEMS",
     ),
-    client(
+    Program::client(
         "Python aiohttp",
         NeverBlocks,
-        "python3 $SOURCES/python/ask.py aiohttp $URL $MODE $SIZES $CHUNKED $POSTS",
+        "python3 $SOURCES/python/ask.py aiohttp $URL $MODE $ITEMS",
     ),
-    client(
+    Program::client(
         "PHP curl",
         NeverBlocks,
-        "php8.2 -d extension=curl $SOURCES/php/ask.php $URL $MODE $SIZES $CHUNKED $POSTS",
+        "php8.2 -d extension=curl $SOURCES/php/ask.php $URL $MODE $ITEMS",
     ),
-    client(
-        "Ruby Net::HTTP",
-        NeverBlocks,
-        "ruby $SOURCES/ruby/ask.rb $URL $MODE $SIZES $CHUNKED $POSTS",
-    ),
-    client("curl", NeverBlocks, "bash -eu $SOURCES/sh/curl $SIZES $CHUNKED $POSTS").short(),
-    client("wget", PollsFirst, "bash -eu $SOURCES/sh/wget $SIZES $CHUNKED").short(),
-    client(
+    Program::client("Ruby Net::HTTP", NeverBlocks, "ruby $SOURCES/ruby/ask.rb $URL $MODE $ITEMS"),
+    Program::client("curl", NeverBlocks, "bash -eu $SOURCES/sh/curl $ITEMS"),
+    Program::client("wget", PollsFirst, "bash -eu $SOURCES/sh/wget $SIZES $CHUNKED").short(),
+    Program::client(
         "ab",
         NeverBlocks,
         "[ $MODE = close ] || keep=-k

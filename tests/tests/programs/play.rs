@@ -2,12 +2,12 @@
 
 use crate::{
     files::{self, SIZES},
+    measure::{self, Messages},
     program::{Program, Role, SOURCES, UNPACKED},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::unistd::{Uid, chown};
 use serde_json::Value;
-use shim::layout::Counters;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -56,9 +56,7 @@ pub struct Answer {
     /// None: it hung.
     pub ended: Option<ExitStatus>,
     pub took: Duration,
-    /// Messages that took the short way, and all: by TCP a message counts for as many as the
-    /// segments that it was sent in.
-    pub messages: (u64, u64),
+    pub messages: Messages,
 }
 
 pub struct Play {
@@ -188,7 +186,7 @@ impl<'a> Scene<'a> {
             complained: String::from_utf8_lossy(&fs::read(complained)?).into(),
             ended,
             took,
-            messages: (after.0 - before.0, after.1 - before.1),
+            messages: after.since(before),
         })
     }
 
@@ -214,31 +212,18 @@ impl<'a> Scene<'a> {
         Ok(bash)
     }
 
-    /// Messages of all pods that took the short way; and with those, the segments with data that
-    /// TCP sent there, as it counts them itself.
-    fn messages(&self) -> Result<(u64, u64)> {
-        let (mut shunted, mut by_tcp) = (0, 0);
-        for pod in &self.pods {
-            by_tcp += pod.run(segments)?;
-            if self.shunt {
-                shunted += self.node.counters(pod)?.shunted.messages;
-            }
-        }
-        Ok((shunted, shunted + by_tcp))
+    fn messages(&self) -> Result<Messages> {
+        measure::messages(self.shunt.then_some(self.node), &self.pods)
     }
 
     fn signs(&self) -> Result<BTreeSet<String>> {
         let of = match self.program.role {
+            _ if !self.shunt => &[],
             Role::Server | Role::Proxy => &self.pods[..1],
             Role::Client => &self.pods[1..2],
             Role::Both | Role::Sidecar => &self.pods[..],
         };
-        if !self.shunt {
-            return Ok(BTreeSet::new());
-        }
-        let counters = of.iter().map(|pod| self.node.counters(pod));
-        let counters = counters.collect::<Result<Vec<_>>>()?;
-        Ok(counters.iter().flat_map(signs_in).collect())
+        measure::signs(self.node, of)
     }
 }
 
@@ -267,12 +252,14 @@ fn asked(mode: Mode) -> Vec<(&'static str, String)> {
         let items = sizes.iter().map(|size| format!("{before}{size}"));
         items.collect::<Vec<_>>().join(" ")
     };
+    let small = "1024 ".repeat(small);
+    let [whole, chunked, posts, chunked_posts] = ["", "chunked/", "+", "+chunked/"].map(all);
     vec![
         ("MODE", format!("{mode:?}").to_lowercase()),
-        ("SIZES", format!("{}{}", "1024 ".repeat(small), all(""))),
-        ("CHUNKED", all("chunked/")),
-        ("POSTS", all("+")),
-        ("CHUNKED_POSTS", all("+chunked/")),
+        ("SIZES", format!("{small}{whole}")),
+        ("CHUNKED", chunked.clone()),
+        ("ITEMS", format!("{small}{whole} {chunked} {posts}")),
+        ("CHUNKED_POSTS", chunked_posts),
     ]
 }
 
@@ -281,26 +268,4 @@ fn conf() -> serde_json::Map<String, Value> {
     let keys = [("watch", "SHUNT_WATCH"), ("blocking", "SHUNT_BLOCKING")];
     let set = keys.iter().filter_map(|(key, variable)| Some((key, env::var(variable).ok()?)));
     set.map(|(key, value)| (key.to_string(), value.into())).collect()
-}
-
-/// TCPOrigDataSent: segments with data that TCP sent in this network namespace, without those that
-/// were sent again.
-fn segments() -> Result<u64> {
-    let text = fs::read_to_string("/proc/net/netstat")?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
-    let names = lines.next().context("no TcpExt")?.split(' ');
-    let mut values = names.zip(lines.next().context("no TcpExt")?.split(' '));
-    let found = values.find(|(name, _)| *name == "TCPOrigDataSent").context("TCPOrigDataSent")?;
-    Ok(found.1.parse()?)
-}
-
-/// The names of those that are not 0.
-fn signs_in(counters: &Counters) -> Vec<String> {
-    let of = [serde_json::to_value(counters.not_paired), serde_json::to_value(counters.turned)];
-    let of = of.into_iter().filter_map(|counters| match counters {
-        Ok(Value::Object(counters)) => Some(counters),
-        _ => None,
-    });
-    let seen = of.flatten().filter(|(_, count)| count.as_u64() != Some(0));
-    seen.map(|(name, _)| name.replace('_', " ")).collect()
 }

@@ -76,9 +76,9 @@ pub struct Program {
 }
 
 pub const ORIGIN: &str = "GODEBUG=multipathtcp=0 programs web $LISTEN";
-pub const ASK: &str = "programs ask $URL $MODE $SIZES $CHUNKED $POSTS $CHUNKED_POSTS";
+pub const ASK: &str = "programs ask $URL $MODE $ITEMS $CHUNKED_POSTS";
 /// For servers that want to know a request's length.
-pub const WHOLE_POSTS: &str = "programs ask $URL $MODE $SIZES $CHUNKED $POSTS";
+pub const WHOLE_POSTS: &str = "programs ask $URL $MODE $ITEMS";
 /// For servers of files: they take no posts.
 pub const GET: &str = "programs ask $URL $MODE $SIZES";
 

@@ -5,37 +5,32 @@ use crate::program::{
     Reader::{CountsUnread, NeverBlocks, Splices},
 };
 
-const fn proxy(name: &'static str, reader: crate::program::Reader, serve: &'static str) -> Program {
-    Program::proxy(name, reader, serve)
-}
-
 pub const ALL: &[Program] = &[
-    proxy("Go io.Copy", Splices, "GODEBUG=multipathtcp=0 programs relay $LISTEN $ORIGIN").short(),
-    proxy("Go io.Copy, multipathtcp=2", Splices, "programs relay $LISTEN $ORIGIN"),
-    proxy(
+    Program::proxy("Go io.Copy", Splices, "GODEBUG=multipathtcp=0 programs relay $LISTEN $ORIGIN").short(),
+    Program::proxy("Go io.Copy, multipathtcp=2", Splices, "programs relay $LISTEN $ORIGIN"),
+    Program::proxy(
         "haproxy",
         NeverBlocks,
         "SPLICE=http-keep-alive haproxy -f $SOURCES/conf/haproxy.cfg",
     ),
-    proxy(
+    Program::proxy(
         "haproxy splice-response",
         Splices,
         "SPLICE=splice-response haproxy -f $SOURCES/conf/haproxy.cfg",
-    )
-    .short(),
-    proxy(
+    ),
+    Program::proxy(
         "haproxy splice-request",
         Splices,
         "SPLICE=splice-request haproxy -f $SOURCES/conf/haproxy.cfg",
     ),
-    proxy("haproxy splice-auto", Splices, "SPLICE=splice-auto haproxy -f $SOURCES/conf/haproxy.cfg"),
-    proxy(
+    Program::proxy("haproxy splice-auto", Splices, "SPLICE=splice-auto haproxy -f $SOURCES/conf/haproxy.cfg"),
+    Program::proxy(
         "nginx",
         CountsUnread,
         "sed \"s/8080;/8083;/; s/8081;/8080;/; s/origin:8082/$ORIGIN/\" $SOURCES/conf/nginx.conf >nginx.conf
          nginx -e stderr -p $PWD/ -c nginx.conf",
     ),
-    proxy(
+    Program::proxy(
         "Apache httpd event",
         NeverBlocks,
         "apache2 -d $PWD -f $SOURCES/conf/apache.conf -DFOREGROUND",

@@ -9,8 +9,6 @@ use anyhow::{Context as _, Result, ensure};
 use std::{collections::BTreeMap, env, time::Duration};
 use tests::node::Node;
 
-/// What a hang takes at least: the plain run's own time may be next to nothing.
-const HANG: Duration = Duration::from_secs(10);
 /// Of a hundred messages, those that must take the short way.
 pub const MOST: u64 = 90;
 
@@ -29,15 +27,12 @@ pub fn of(program: &Program) -> Result<()> {
         let plain = plain.answers.iter().find(|answer| answer.mode == mode);
         plain.map_or(Duration::ZERO, |answer| answer.took)
     };
-    let shunted = play(program, &node, true, |mode| patience() / 12 + HANG.max(took(mode) * 5))
+    let shunted = play(program, &node, true, |mode| (patience() / 4).max(took(mode) * 10))
         .context("with shunt")?;
     let differs = differs(&plain, &shunted);
     let share = |mode| {
         let of = shunted.answers.iter().find(|answer| answer.mode == mode);
-        of.and_then(|answer| {
-            let (shunted, all) = answer.messages;
-            (shunted * 100).checked_div(all)
-        })
+        of.and_then(|answer| answer.messages.share())
     };
     let [kept, new] = [Mode::Keep, Mode::Close].map(share);
     let watched = watched(&node)?;
