@@ -258,6 +258,7 @@ fn asked(mode: Mode) -> Vec<(&'static str, String)> {
         ("MODE", format!("{mode:?}").to_lowercase()),
         ("SIZES", format!("{small}{whole}")),
         ("CHUNKED", chunked.clone()),
+        ("POSTS", posts.clone()),
         ("ITEMS", format!("{small}{whole} {chunked} {posts}")),
         ("CHUNKED_POSTS", chunked_posts),
     ]

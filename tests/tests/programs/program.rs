@@ -77,8 +77,8 @@ pub struct Program {
 
 pub const ORIGIN: &str = "GODEBUG=multipathtcp=0 programs web $LISTEN";
 pub const ASK: &str = "programs ask $URL $MODE $ITEMS $CHUNKED_POSTS";
-/// For servers that want to know a request's length.
-pub const WHOLE_POSTS: &str = "programs ask $URL $MODE $ITEMS";
+/// For servers that want every length to be known.
+pub const ASK_WHOLE: &str = "programs ask $URL $MODE $SIZES $POSTS";
 /// For servers of files: they take no posts.
 pub const GET: &str = "programs ask $URL $MODE $SIZES";
 

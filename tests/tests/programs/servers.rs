@@ -1,11 +1,8 @@
 //! Servers, asked by Go's net/http over an event loop.
 
 use crate::program::{
-    GET, Program,
-    Reader::{
-        BlockingListener, CountsUnread, MptcpListener, NeverBlocks, PollsFirst, Sleeps, ToAndFro,
-    },
-    WHOLE_POSTS,
+    ASK_WHOLE, GET, Program,
+    Reader::{BlockingListener, CountsUnread, MptcpListener, NeverBlocks, Sleeps, ToAndFro},
 };
 
 pub const ALL: &[Program] = &[
@@ -52,11 +49,11 @@ pub const ALL: &[Program] = &[
         .closes(),
     Program::server(
         "uWSGI",
-        PollsFirst,
+        NeverBlocks,
         "uwsgi_python311 --http11-socket :8080 --wsgi-file $SOURCES/python/wsgi.py \
          --callable app --processes 8 --die-on-term",
     )
-    .asked(WHOLE_POSTS),
+    .asked(ASK_WHOLE),
     Program::server(
         "Apache httpd event",
         NeverBlocks,

@@ -153,6 +153,8 @@ fn put(found: Vec<(String, String)>) -> Result<()> {
     for (title, row) in found {
         changed.entry(title).or_default().insert(cells(&row), row);
     }
+    let known: Vec<_> = all().iter().map(key).collect();
+    changed.values_mut().for_each(|rows| rows.retain(|key, _| known.contains(key)));
     changed.retain(|_, rows| is_whole(rows));
     document.runs.extend(changed);
     if document.to_string() == before {
