@@ -64,7 +64,7 @@ test-kernels: root setup
 	@-scripts/setup kernels
 	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
 	@$(MAKE) --no-print-directory plugin shuntctl
-	tests/other-layout
+	$(if $(filter programs,$(TEST)),,tests/other-layout)
 	ARGS="$(ARGS)" TEST="$(TEST)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
