@@ -120,7 +120,18 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_to_tcp_total",
         to_tcp,
-        ToTcp { queue_full, rcvlowat, blocking, turned, oob, bypassed, closing, draining, bulk }
+        ToTcp {
+            queue_full,
+            heartbeat,
+            rcvlowat,
+            blocking,
+            turned,
+            oob,
+            bypassed,
+            closing,
+            draining,
+            bulk
+        }
     );
     by_reason!(samples, "shunt_turned_total", turns, Turned { splice, waitall });
     samples.push(("shunt_refused_options_total", "", refused_options));

@@ -218,7 +218,7 @@ pub struct Flow {
     pub tcp_seq: u32,
     /// [`Flow::TCP`] or [`Flow::SHUNT`].
     pub mode: u32,
-    /// Bytes of kernel memory that may go into the peer's queue before it is looked at again.
+    /// Bytes of kernel memory that may still go into the peer's queue.
     pub budget: u64,
     /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
     pub peer_file: u64,
@@ -240,6 +240,15 @@ pub struct Flow {
     /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
     pub bulk: u64,
     pub keepalive: Keepalive,
+    /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
+    pub grant: u64,
+    /// What of that belongs to messages that were unread then.
+    pub carried: u64,
+    /// Bytes that were handed over, modulo 2^32, now and when the budget was last renewed.
+    pub handed: u32,
+    pub renewed_at: u32,
+    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
+    pub due: u64,
 }
 
 /// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
@@ -303,6 +312,8 @@ pub struct Policy {
     /// Bytes of kernel memory that one direction of one connection may queue at its reader,
     /// where the application has not set the socket's buffers.
     pub queue_limit: u32,
+    /// Seconds after which a connection in use shows itself to the network; 0: never.
+    pub heartbeat: u32,
     /// The sidecar's user id; its own outbound connections are not captured.
     pub proxy_uid: u32,
     /// Ports where the sidecar accepts captured connections, outbound and inbound.
@@ -311,6 +322,8 @@ pub struct Policy {
     pub captured: u32,
     /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
     pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
+    /// Nothing: for the alignment of what follows.
+    pub reserved: u32,
 }
 
 impl Policy {
@@ -366,8 +379,10 @@ pub struct NotPaired {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct ToTcp {
-    /// The peer's queue was over its limit.
+    /// The peer's queue was over its limit, or memory scarce.
     pub queue_full: u64,
+    /// The network is shown that the connection is in use.
+    pub heartbeat: u64,
     /// The peer asked to be woken only for more than one byte (SO_RCVLOWAT).
     pub rcvlowat: u64,
     /// The peer's socket was put into blocking mode.
@@ -509,12 +524,29 @@ pub struct Offsets {
     pub sk_msg_size: u32,
     /// 1: programs set options as applications do (from Linux 6.1 on).
     pub has_sk_setsockopt: u32,
+    /// 0, as all of `memcg`: this kernel has none.
+    pub sock_memcg: u32,
+    pub memcg_memory: u32,
+    pub memcg_socket_pressure: u32,
+    pub memcg_nodeinfo: u32,
+    pub memcg_lru_zone_size: u32,
+    /// 0, as the next two: memory cgroups of version 2 only.
+    pub memcg_tcpmem: u32,
+    pub memcg_tcpmem_active: u32,
+    pub memcg_tcpmem_pressure: u32,
+    pub counter_high: u32,
+    pub counter_max: u32,
+    pub counter_parent: u32,
+    /// Bytes in the psock's queue; 0: this kernel does not count them.
+    pub psock_msg_tot_len: u32,
+    /// CONFIG_HZ.
+    pub jiffies_per_second: u32,
 }
 
 /// No padding where fields of different sizes meet: user space takes the values as bytes.
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<Policy>() == 16 + 2 * MAX_EXCLUDED_PORTS);
+    assert!(size_of::<Policy>() == 24 + 2 * MAX_EXCLUDED_PORTS);
     assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
     assert!(size_of::<Pod>() == offset_of!(Pod, counters) + size_of::<Counters>());
@@ -557,5 +589,18 @@ impl Offsets {
         sock_ops_skb: 0,
         sk_msg_size: 0,
         has_sk_setsockopt: 0,
+        sock_memcg: 0,
+        memcg_memory: 0,
+        memcg_socket_pressure: 0,
+        memcg_nodeinfo: 0,
+        memcg_lru_zone_size: 0,
+        memcg_tcpmem: 0,
+        memcg_tcpmem_active: 0,
+        memcg_tcpmem_pressure: 0,
+        counter_high: 0,
+        counter_max: 0,
+        counter_parent: 0,
+        psock_msg_tot_len: 0,
+        jiffies_per_second: 0,
     };
 }

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod bulk;
+pub mod heartbeat;
 pub mod order;
 pub mod reader;
 pub mod trial;

@@ -14,6 +14,7 @@ pub enum Why {
     Bypassed,
     RcvLowat,
     QueueFull,
+    Heartbeat,
     Closing,
     Draining,
     /// One end is leaving the sockhash.
