@@ -1,6 +1,7 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
 mod bulk;
+mod cases;
 mod churn;
 mod deploy;
 mod forging;
@@ -39,6 +40,7 @@ fn all() -> Vec<Trial> {
         operate::tests(),
         churn::tests(),
         semantics::tests(),
+        cases::tests(),
     ];
     tests.into_iter().flatten().collect()
 }

@@ -40,7 +40,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// shuntctl on this node.
-fn call(node: &Node, command: &str, args: &[&str]) -> Result<Answer> {
+pub fn call(node: &Node, command: &str, args: &[&str]) -> Result<Answer> {
     let paths = ["--pin-path".as_ref(), node.pins.as_os_str(), "--lock-file".as_ref()];
     let paths = paths.into_iter().chain([node.lock.as_os_str()]);
     let args = args.iter().map(AsRef::as_ref);
