@@ -1,11 +1,15 @@
 //! What real programs do with their sockets, each thing by itself: between two pods that shunt never
 //! heard of and between two attached ones. Both must see the same bytes, errors and ends.
 
+mod bandwidth;
 mod blocked_recv;
 mod conntrack;
 mod conversation;
 mod edge;
 mod fionread;
+mod heartbeat;
+mod learned;
+mod memory;
 mod mode;
 mod neighbours;
 mod share;
@@ -21,6 +25,7 @@ use std::{fmt::Debug, time::Duration};
 use tests::{
     node::Node,
     pod::{Pod, PodSpec},
+    trial,
 };
 
 pub fn tests() -> Vec<Trial> {
@@ -35,9 +40,20 @@ pub fn tests() -> Vec<Trial> {
         zerocopy::PROGRAMS,
     ];
     let programs = programs.into_iter().flatten().map(conversation::trial);
-    let others = [fionread::tests(), splice::tests(), conntrack::tests(), neighbours::tests()];
-    let share = tests::trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp);
-    programs.chain(others.into_iter().flatten()).chain([share]).collect()
+    let others = [
+        fionread::tests(),
+        splice::tests(),
+        conntrack::tests(),
+        neighbours::tests(),
+        heartbeat::tests(),
+        bandwidth::tests(),
+        memory::tests(),
+    ];
+    let alone = [
+        trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
+        trial("cases::nothing_of_what_leaves_is_learned", learned::nothing_of_what_leaves),
+    ];
+    programs.chain(others.into_iter().flatten()).chain(alone).collect()
 }
 
 /// Where a case happens: two pods of one kind.
@@ -69,7 +85,7 @@ pub fn same<T: PartialEq + Debug>(name: &str, see: impl Fn(&Pair) -> Result<T>) 
     Ok(plain)
 }
 
-/// A second, so that a test need not wait for the default.
-pub fn heartbeat(spec: &mut PodSpec) {
+/// A second between heartbeats, so that a test need not wait for the default.
+pub fn beat_each_second(spec: &mut PodSpec) {
     spec.conf.insert("heartbeat".into(), 1.into());
 }

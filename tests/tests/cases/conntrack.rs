@@ -21,7 +21,7 @@ use tests::{
     trial,
 };
 
-use super::{heartbeat, patience, talk::told};
+use super::{beat_each_second, patience, talk::told};
 use crate::pairing::command;
 
 pub fn tests() -> Vec<Trial> {
@@ -166,7 +166,7 @@ impl Seen {
     fn captured(node: &Node, shunt: bool) -> Result<Self> {
         let mut spec = PodSpec::new("captured").annotate("sidecar.istio.io/status", "{}");
         (spec.redirect, spec.shunt) = (true, shunt);
-        heartbeat(&mut spec);
+        beat_each_second(&mut spec);
         let client = node.pod_with(spec)?;
         client.run(|| impatient().map(std::mem::forget))?;
         Ok(Self { client, server: None })
@@ -177,7 +177,7 @@ impl Seen {
         let pod = |name| {
             let mut spec = PodSpec::new(name);
             spec.shunt = shunt;
-            heartbeat(&mut spec);
+            beat_each_second(&mut spec);
             let mut chain = node.chain(shunt, &spec.cni_version, &spec.conf);
             let ipam = chain.plugins[0]["ipam"].clone();
             chain.plugins[0] = json!({"type": "ptp", "ipam": ipam});
