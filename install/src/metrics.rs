@@ -109,6 +109,8 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
             turned,
             counts_unread,
             draining,
+            overruled,
+            busy,
             full,
             refused
         }
@@ -122,6 +124,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         to_tcp,
         ToTcp {
             queue_full,
+            overruled,
             heartbeat,
             rcvlowat,
             blocking,

@@ -235,8 +235,13 @@ pub struct Flow {
     pub stage: u32,
     /// Messages that were sent. Read by the peer.
     pub messages: u64,
+    /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
+    pub large: u64,
     /// `messages` of the peer when it was last seen to have grown.
     pub heard: u64,
+    /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^64:
+    /// own, and the peer's.
+    pub excess: [u64; 2],
     /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
     pub bulk: u64,
     pub keepalive: Keepalive,
@@ -366,6 +371,10 @@ pub struct NotPaired {
     pub turned: u64,
     /// The node is being drained.
     pub draining: u64,
+    /// Another sock_ops program takes away callbacks of the pod's sockets, or of its peer.
+    pub overruled: u64,
+    /// Another sk_msg program has the socket (EBUSY).
+    pub busy: u64,
     /// nginx's, which would not read all: see `ebpf/src/rules/reader.rs`.
     pub counts_unread: u64,
     /// The sockhash is full.
@@ -381,6 +390,8 @@ pub struct NotPaired {
 pub struct ToTcp {
     /// The peer's queue was over its limit, or memory scarce.
     pub queue_full: u64,
+    /// Callbacks of this pod's socket were taken away, see `ebpf/src/rules/overruled.rs`.
+    pub overruled: u64,
     /// The network is shown that the connection is in use.
     pub heartbeat: u64,
     /// The peer asked to be woken only for more than one byte (SO_RCVLOWAT).
@@ -524,6 +535,7 @@ pub struct Offsets {
     pub sk_msg_size: u32,
     /// 1: programs set options as applications do (from Linux 6.1 on).
     pub has_sk_setsockopt: u32,
+    pub tcp_cb_flags: u32,
     /// 0, as all of `memcg`: this kernel has none.
     pub sock_memcg: u32,
     pub memcg_memory: u32,
@@ -589,6 +601,7 @@ impl Offsets {
         sock_ops_skb: 0,
         sk_msg_size: 0,
         has_sk_setsockopt: 0,
+        tcp_cb_flags: 0,
         sock_memcg: 0,
         memcg_memory: 0,
         memcg_socket_pressure: 0,

@@ -9,7 +9,7 @@ use shim::layout::*;
 
 use crate::{
     kernel::{fields, sock},
-    rules::reader,
+    rules::{overruled, reader},
     state::{
         callbacks::{self, field},
         flow, listener,
@@ -20,6 +20,9 @@ use crate::{
 
 const AF_INET: u32 = 2;
 const E2BIG: i64 = -7;
+const EBUSY: i64 = -16;
+/// Kmesh's to its waypoint: an sk_msg program puts a header in front of what is sent there.
+const WAYPOINT_PORT: u16 = 15019;
 /// The third word of `::ffff:a.b.c.d`.
 const V4_MAPPED: u32 = 0xffff_u32.to_be();
 
@@ -36,6 +39,9 @@ pub fn active(ctx: &SockOpsContext) {
     }
     if has_turned(pod) {
         return add(&mut pod.counters.not_paired.turned, 1);
+    }
+    if overruled::is_known(pod) {
+        return add(&mut pod.counters.not_paired.overruled, 1);
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
     let own = End { pod: id, ..End::default() };
@@ -131,6 +137,11 @@ fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) ->
         add(&mut pod.counters.not_paired.turned, 1);
         return None;
     }
+    // Another program runs after this one and may take away callbacks here, as it did there.
+    if !overruled::holds(&peer) || overruled::is_known(pod) {
+        add(&mut pod.counters.not_paired.overruled, 1);
+        return None;
+    }
     if listener::is_unfit(ctx) {
         add(&mut pod.counters.not_paired.counts_unread, 1);
         return None;
@@ -179,10 +190,10 @@ fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
         return true;
     };
     flow::forget_flow(ctx);
-    if errno == E2BIG {
-        add(&mut pod.counters.not_paired.full, 1);
-    } else {
-        add(&mut pod.counters.not_paired.refused, 1);
+    match errno {
+        E2BIG => add(&mut pod.counters.not_paired.full, 1),
+        EBUSY => add(&mut pod.counters.not_paired.busy, 1),
+        _ => add(&mut pod.counters.not_paired.refused, 1),
     }
     false
 }
@@ -234,7 +245,7 @@ fn has_turned(pod: &Pod) -> bool {
 
 #[inline(always)]
 fn excluded(policy: &Policy, port: u16) -> bool {
-    policy.excluded_ports.contains(&port)
+    port == WAYPOINT_PORT || policy.excluded_ports.contains(&port)
 }
 
 /// The context has it in network order, as a word.

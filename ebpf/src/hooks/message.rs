@@ -4,7 +4,7 @@ use aya_ebpf::programs::SkMsgContext;
 use shim::layout::*;
 
 use crate::{
-    rules::{budget, bulk, heartbeat, order, reader, trust, verdict::Why},
+    rules::{budget, bulk, heartbeat, order, overruled, reader, trust, verdict::Why},
     state::{
         flow,
         maps::{self, PAIRS, add},
@@ -53,7 +53,7 @@ pub fn run(ctx: &SkMsgContext) {
             // Counted when the socket has left.
             Why::Bulk => (),
             // These keep a flow on TCP and cannot end its time on the short way.
-            Why::NotMet | Why::NotAccepted | Why::Unread => (),
+            Why::NotMet | Why::NotAccepted | Why::Unread | Why::Overruled => (),
         }
     }
     add(&mut counters.by_tcp.messages, 1);
@@ -72,6 +72,9 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
         return Err(Why::Closing);
     }
     bulk::check(flow)?;
+    if flow.mode != Flow::SHUNT {
+        overruled::check(flow)?;
+    }
     order::check(flow)?;
     trust::check(flow)?;
     reader::check(flow)?;

@@ -14,7 +14,10 @@ use super::handshake;
 use crate::{
     kernel::{fields, sock},
     rules::{budget, bulk, reader, trial, wakeup},
-    state::{callbacks::field, flow, listener, marks, sockhash},
+    state::{
+        callbacks::{self, field},
+        flow, listener, marks, sockhash,
+    },
 };
 
 #[inline(always)]
@@ -24,8 +27,12 @@ pub fn run(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => handshake::passive(ctx),
         BPF_SOCK_OPS_TCP_LISTEN_CB => listens(ctx),
         BPF_SOCK_OPS_TCP_CONNECT_CB if reader::counts_unread() => listener::mark_unfit(ctx),
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => trial::judge(ctx),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => {
+            callbacks::ask_again(ctx);
+            trial::judge(ctx);
+        }
         BPF_SOCK_OPS_RTT_CB => {
+            callbacks::ask_again(ctx);
             trial::judge(ctx);
             bulk::on_ack(ctx);
         }
@@ -34,6 +41,10 @@ pub fn run(ctx: &SockOpsContext) {
             bulk::on_packet(ctx);
         }
         BPF_SOCK_OPS_RTO_CB => timed_out(ctx),
+        // After PASSIVE_ESTABLISHED, where a program that takes callbacks away wants this one.
+        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_ESTABLISHED => {
+            callbacks::ask_again(ctx);
+        }
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx),
         _ => (),
     }

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod bulk;
 pub mod heartbeat;
 pub mod order;
+pub mod overruled;
 pub mod reader;
 pub mod trial;
 pub mod trust;

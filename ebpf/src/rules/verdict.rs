@@ -15,6 +15,8 @@ pub enum Why {
     RcvLowat,
     QueueFull,
     Heartbeat,
+    /// Callbacks were taken away by another sock_ops program.
+    Overruled,
     Closing,
     Draining,
     /// One end is leaving the sockhash.

@@ -39,6 +39,26 @@ pub fn begin(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags((flags | wanted) as i32);
 }
 
+/// Another program may have replaced the flags since: asks for the callbacks again.
+#[inline(always)]
+pub fn ask_again(ctx: &SockOpsContext) {
+    let Some(flow) = flow::flow(ctx) else { return };
+    let trial = if flow.stage == Flow::ON_TRIAL { ON_TRIAL } else { 0 };
+    let wanted = FOR_LIFE | while_in() | trial;
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    if flow.stage != Flow::LEAVING && flags & wanted != wanted {
+        let _ = ctx.set_cb_flags((flags | wanted) as i32);
+    }
+}
+
+/// Whether a socket that entered and did not leave still has those callbacks that it needs as long.
+#[inline(always)]
+pub fn are_held(sock: u64) -> bool {
+    let wanted = FOR_LIFE | while_in();
+    fields::read::<u8>(sock, fields::offsets().tcp_cb_flags)
+        .is_some_and(|flags| u32::from(flags) & wanted == wanted)
+}
+
 /// Gives back those of them that shunt itself has set.
 #[inline(always)]
 pub fn end(ctx: &SockOpsContext, flow: &Flow, which: u32) {
