@@ -12,6 +12,7 @@ mod learned;
 mod memory;
 mod mode;
 mod neighbours;
+mod pool;
 mod share;
 mod sleep;
 mod splice;
@@ -48,6 +49,7 @@ pub fn tests() -> Vec<Trial> {
         heartbeat::tests(),
         bandwidth::tests(),
         memory::tests(),
+        pool::tests(),
     ];
     let alone = [
         trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
