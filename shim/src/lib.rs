@@ -25,6 +25,7 @@ mod load;
 #[cfg(feature = "std")]
 pub mod lock;
 #[cfg(feature = "std")]
+pub mod neighbours;
 pub mod paths;
 #[cfg(feature = "std")]
 pub mod probe;

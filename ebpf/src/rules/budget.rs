@@ -68,9 +68,10 @@ fn renew(flow: &mut Flow, queue_limit: u32) {
     flow.renewed_at = flow.handed;
     let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
     let most = limit(flow, rcvbuf, queue_limit);
-    // Half of a buffer is what TCP's first window takes of it.
+    // Half of a buffer is what TCP's first window takes of it: that much, in one message.
+    let first = rcvbuf / 2 + u64::from(fields::offsets().sk_msg_size);
     let grown = if memory::is_scarce(peer) { 0 } else { flow.grant * 2 };
-    flow.grant = grown.max(rcvbuf / 2).min(most);
+    flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);
 }
 
