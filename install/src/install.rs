@@ -22,6 +22,7 @@ use crate::{
     output::{Exit, Output},
     paths::{Cni, Datapath},
     pods::Logs,
+    settings,
     upgrade::Upgrade,
 };
 
@@ -152,7 +153,8 @@ impl Install {
 
     fn load(&self) -> Result<(), Refusal> {
         let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        shim::datapath::Datapath::open_or_load(&self.datapath.pin_path).map(drop)
+        let settings = settings::of_node(&self.cni.net_dir);
+        shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
     }
 }
 

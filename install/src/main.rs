@@ -11,11 +11,14 @@ mod drain;
 mod entry;
 mod install;
 mod metrics;
+mod mode;
 mod net_d;
 mod output;
 mod paths;
 mod pods;
+mod programs;
 mod rewrites;
+mod settings;
 mod status;
 mod uninstall;
 mod upgrade;
@@ -42,6 +45,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Drain(drain::Drain),
     Install(install::Install),
+    Mode(mode::Mode),
     Status(status::Status),
     Uninstall(uninstall::Uninstall),
     Upgrade(upgrade::Upgrade),
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Install(install) => install.run(output),
+        Command::Mode(mode) => mode.run(output),
         Command::Status(status) => status.run(output),
         Command::Uninstall(uninstall) => uninstall.run(output),
         Command::Upgrade(upgrade) => upgrade.run(output),

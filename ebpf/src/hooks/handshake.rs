@@ -5,11 +5,11 @@ use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     programs::SockOpsContext,
 };
-use shim::layout::*;
+use shim::layout::{listener as mark, *};
 
 use crate::{
-    kernel::{fields, sock},
-    rules::{overruled, reader},
+    kernel::fields,
+    rules::{admit, overruled},
     state::{
         callbacks::{self, field},
         flow, listener,
@@ -37,49 +37,36 @@ pub fn active(ctx: &SockOpsContext) {
     if maps::is_draining() {
         return add(&mut pod.counters.not_paired.draining, 1);
     }
-    if has_turned(pod) {
-        return add(&mut pod.counters.not_paired.turned, 1);
-    }
     if overruled::is_known(pod) {
         return add(&mut pod.counters.not_paired.overruled, 1);
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
-    let own = End { pod: id, ..End::default() };
     let by_address = is_on_this_node(remote_address(ctx));
     if !by_address && pod.policy.captured == Policy::NOT_CAPTURED {
         add(&mut pod.counters.not_paired.remote, 1);
         // Left for the sidecar to find, which is how capture is learned.
-        return leave_for_peer(pair, own);
+        return leave_for_peer(pair, End { pod: id, ..End::default() });
     }
-    let mut flow = Flow {
-        own: End { cookie: flow::cookie(ctx), ..own },
-        pair,
-        tcp_seq: pair.active,
-        first_seq: pair.active,
-        ..Flow::default()
-    };
-    if !flow::new_flow(ctx, &mut flow) {
+    let Some(flow) = flow::new_flow(ctx, id, pair) else {
         return add(&mut pod.counters.not_paired.refused, 1);
-    }
+    };
     if !by_address && is_the_sidecars(flow.own.sock, &pod.policy) {
         flow::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.remote, 1);
     }
-    if listener::is_unfit(ctx) {
+    let Some(connecting) = flow::connecting(ctx) else {
         flow::forget_flow(ctx);
-        return add(&mut pod.counters.not_paired.counts_unread, 1);
+        return add(&mut pod.counters.not_paired.refused, 1);
+    };
+    flow.tcp_seq = pair.active;
+    flow.sent_seq = pair.active;
+    let blocking = connecting.blocking as u16;
+    let program = Program { pod: id, name: connecting.name, blocking, ..Program::default() };
+    let waits = connecting.blocking | connecting.io_uring != 0;
+    if let Err(why) = admit::end(flow, pod, &program, waits).and_then(|()| enter(ctx, flow)) {
+        stays_plain(ctx, flow, why);
     }
-    if !sock::is_nonblocking_socket(flow.own.sock) {
-        flow::forget_flow(ctx);
-        return reader::count_blocking(id);
-    }
-    if sock::wants_zerocopy(flow.own.sock) {
-        flow::forget_flow(ctx);
-        return add(&mut pod.counters.not_paired.zerocopy, 1);
-    }
-    if enter(ctx, pod, flow.own.cookie) {
-        leave_for_peer(pair, flow.own);
-    }
+    leave_for_peer(pair, flow.own);
 }
 
 #[inline(always)]
@@ -109,65 +96,93 @@ pub fn passive(ctx: &SockOpsContext) {
     if taken.cookie != 0 || !is_sender(ctx, peer.sock) {
         return add(&mut pod.counters.not_paired.unproven, 1);
     }
-    let Some(own) = join(ctx, pod, pair, End { pod: id, ..End::default() }, peer) else {
+    // Another program runs after this one and may take away callbacks here, as it did there.
+    let is_overruled = peer.entered != 0 && !overruled::holds(&peer) || overruled::is_known(pod);
+    let not_paired = &mut pod.counters.not_paired;
+    let left_alone = if excluded(&pod.policy, port) {
+        Some(&mut not_paired.excluded_port)
+    } else if maps::is_draining() {
+        Some(&mut not_paired.draining)
+    } else if is_overruled {
+        Some(&mut not_paired.overruled)
+    } else {
+        None
+    };
+    if let Some(reason) = left_alone {
+        add(reason, 1);
         let _ = PAIRS.remove(pair);
         // Nobody will hand it anything, so it need not pay for its place.
         return sockhash::leave(peer.cookie);
-    };
-    add(&mut pod.counters.paired, 1);
-    if let Some(peer_pod) = maps::pod(peer.pod) {
-        add(&mut peer_pod.counters.paired, 1);
     }
-    let ends = Ends { active: peer, passive: own };
+    let Some(flow) = flow::new_flow(ctx, id, pair) else {
+        return add(&mut pod.counters.not_paired.refused, 1);
+    };
+    flow.peer = peer;
+    flow.tcp_seq = pair.passive;
+    flow.sent_seq = pair.passive;
+    let program = Program { pod: id, port, ..Program::default() };
+    let listener = listener::of(ctx);
+    let waits = listener.is_none_or(|mark| mark & mark::WAITS != 0);
+    let admitted = admit::listener(listener).and_then(|()| admit::end(flow, pod, &program, waits));
+    let admitted = admitted.and(if peer.entered != 0 { Ok(()) } else { Err(Reasons::PEER) });
+    match admitted.and_then(|()| enter(ctx, flow)) {
+        Ok(()) => {
+            add(&mut pod.counters.paired, 1);
+            if let Some(peer_pod) = maps::pod(peer.pod) {
+                add(&mut peer_pod.counters.paired, 1);
+            }
+        }
+        Err(why) => {
+            stays_plain(ctx, flow, why);
+            add(pod.counters.plain.counter(why), 1);
+            count_peer(&peer);
+            if peer.entered != 0 {
+                sockhash::leave(peer.cookie);
+            }
+        }
+    }
+    let ends = Ends { active: peer, passive: flow.own };
     let _ = PAIRS.insert(pair, ends, BPF_ANY.into());
 }
 
-/// Enters the passive end, or counts why not.
+/// Why the active end of a connection that stays plain TCP does: itself, or only its peer.
 #[inline(always)]
-fn join(ctx: &SockOpsContext, pod: &mut Pod, pair: Pair, own: End, peer: End) -> Option<End> {
-    if excluded(&pod.policy, field!(ctx, local_port) as u16) {
-        add(&mut pod.counters.not_paired.excluded_port, 1);
-        return None;
-    }
-    if maps::is_draining() {
-        add(&mut pod.counters.not_paired.draining, 1);
-        return None;
-    }
-    if has_turned(pod) {
-        add(&mut pod.counters.not_paired.turned, 1);
-        return None;
-    }
-    // Another program runs after this one and may take away callbacks here, as it did there.
-    if !overruled::holds(&peer) || overruled::is_known(pod) {
-        add(&mut pod.counters.not_paired.overruled, 1);
-        return None;
-    }
-    if listener::is_unfit(ctx) {
-        add(&mut pod.counters.not_paired.counts_unread, 1);
-        return None;
-    }
-    if !reader::comes_from_a_fit_listener(ctx) {
-        reader::count_blocking(own.pod);
-        return None;
-    }
-    let mut flow = Flow {
-        own: End { cookie: flow::cookie(ctx), ..own },
-        peer,
-        pair,
-        tcp_seq: pair.passive,
-        first_seq: pair.passive,
-        ..Flow::default()
+fn count_peer(peer: &End) {
+    let why = match peer.entered {
+        0 => fields::read(peer.flow, core::mem::offset_of!(Flow, why) as u32),
+        _ => Some(Reasons::PEER),
     };
-    if !flow::new_flow(ctx, &mut flow) {
-        add(&mut pod.counters.not_paired.refused, 1);
-        return None;
+    if let (Some(why), Some(pod)) = (why, maps::pod(peer.pod)) {
+        add(pod.counters.plain.counter(why), 1);
     }
-    if sock::wants_zerocopy(flow.own.sock) {
-        flow::forget_flow(ctx);
-        add(&mut pod.counters.not_paired.zerocopy, 1);
-        return None;
+}
+
+/// Enters the socket. Err: [`Reasons::REFUSED`].
+#[inline(always)]
+fn enter(ctx: &SockOpsContext, flow: &mut Flow) -> Result<(), u32> {
+    if let Err(errno) = sockhash::enter(ctx, flow.own.cookie) {
+        if let Some(pod) = maps::pod(flow.own.pod) {
+            let not_paired = &mut pod.counters.not_paired;
+            let counter = match errno {
+                E2BIG => &mut not_paired.full,
+                EBUSY => &mut not_paired.busy,
+                _ => &mut not_paired.refused,
+            };
+            add(counter, 1);
+        }
+        return Err(Reasons::REFUSED);
     }
-    enter(ctx, pod, flow.own.cookie).then_some(flow.own)
+    flow.own.entered = 1;
+    callbacks::begin(ctx, flow);
+    Ok(())
+}
+
+/// A local connection's end that is not in the sockhash is looked at and counted.
+#[inline(always)]
+fn stays_plain(ctx: &SockOpsContext, flow: &mut Flow, why: u32) {
+    flow.stage = Flow::PLAIN;
+    flow.why = why;
+    callbacks::begin_plain(ctx, flow, why == Reasons::LEARNING || why == Reasons::OBSERVED);
 }
 
 /// Whether this socket sent the packet that the callback is for. Sequence numbers are no proof, as
@@ -180,22 +195,6 @@ fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
     let packet = fields::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
     let hash = packet.and_then(|packet| fields::read::<u32>(packet, at.skb_hash));
     hash.is_some() && hash == fields::read::<u32>(sock, at.sock_txhash)
-}
-
-/// Enters the socket, or counts why not and forgets its flow.
-#[inline(always)]
-fn enter(ctx: &SockOpsContext, pod: &mut Pod, cookie: Cookie) -> bool {
-    let Err(errno) = sockhash::enter(ctx, cookie) else {
-        callbacks::begin(ctx);
-        return true;
-    };
-    flow::forget_flow(ctx);
-    match errno {
-        E2BIG => add(&mut pod.counters.not_paired.full, 1),
-        EBUSY => add(&mut pod.counters.not_paired.busy, 1),
-        _ => add(&mut pod.counters.not_paired.refused, 1),
-    }
-    false
 }
 
 /// Whether an address is on this node for certain. An entry costs its socket a longer way for
@@ -235,12 +234,6 @@ fn is_loopback(ip: [u32; 4]) -> bool {
         [0, 0, 0, 1] => true,
         _ => false,
     }
-}
-
-/// Whether sockets of the pod may have missed bytes: see [`Turned`].
-#[inline(always)]
-fn has_turned(pod: &Pod) -> bool {
-    pod.counters.turned.splice | pod.counters.turned.waitall != 0
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use crate::{
     state::{
         flow,
         maps::{self, PAIRS, add},
-        marks, sockhash,
+        sockhash,
     },
 };
 
@@ -44,18 +44,16 @@ pub fn run(ctx: &SkMsgContext) {
             Why::Closing => add(&mut counters.to_tcp.closing, 1),
             Why::Draining => add(&mut counters.to_tcp.draining, 1),
             Why::Blocking => add(&mut counters.to_tcp.blocking, 1),
-            Why::Turned => {
-                marks::count_turned(&flow.peer);
-                add(&mut counters.to_tcp.turned, 1);
-            }
+            Why::NotTrusted => add(&mut counters.to_tcp.distrusted, 1),
             Why::UrgentData => add(&mut counters.to_tcp.oob, 1),
             Why::Bypassed => add(&mut counters.to_tcp.bypassed, 1),
             // Counted when the socket has left.
-            Why::Bulk => (),
+            Why::Leaving => (),
             // These keep a flow on TCP and cannot end its time on the short way.
-            Why::NotMet | Why::NotAccepted | Why::Unread | Why::Overruled => (),
+            Why::NotMet | Why::Unread | Why::Overruled => (),
         }
     }
+    flow.tcp_bytes += u64::from(size);
     add(&mut counters.by_tcp.messages, 1);
     add(&mut counters.by_tcp.bytes, size.into());
 }
@@ -87,7 +85,7 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
 #[inline(always)]
 fn meet(flow: &mut Flow) -> Result<(), Why> {
     let peer = maps::ends(flow).ok_or(Why::NotMet)?.passive;
-    if peer.cookie == 0 {
+    if peer.entered == 0 {
         return Err(Why::NotMet);
     }
     flow.peer = peer;

@@ -3,6 +3,7 @@
 //! they are refused, as on kernels without.
 
 use aya_ebpf::programs::SockoptContext;
+use shim::layout::Watched;
 
 use crate::{
     kernel::{
@@ -11,7 +12,7 @@ use crate::{
     },
     rules::wakeup,
     state::{
-        flow,
+        flow, habits,
         maps::{self, add},
     },
 };
@@ -23,7 +24,7 @@ const SHOWN: i32 = 4096;
 #[inline(always)]
 pub fn allows(ctx: &SockoptContext) -> bool {
     // SAFETY: the context is valid while the program runs.
-    unsafe {
+    let is_zerocopy = unsafe {
         let option = ctx.sockopt;
         if (*option).optlen > SHOWN {
             (*option).optlen = 0;
@@ -31,16 +32,21 @@ pub fn allows(ctx: &SockoptContext) -> bool {
         let (level, name) = ((*option).level, (*option).optname);
         wakeup::before_option(ctx, level, name);
         match (level, name) {
-            (SOL_TCP, TCP_ULP) | (SOL_SOCKET, SO_ZEROCOPY) => (),
+            (SOL_TCP, TCP_ULP) => false,
+            (SOL_SOCKET, SO_ZEROCOPY) => true,
             _ => return true,
         }
-    }
+    };
     let Some(flow) = flow::flow(ctx) else { return true };
     if psock::of(flow.own.sock).is_none() {
         return true;
     }
     if let Some(pod) = maps::pod(flow.own.pod) {
         add(&mut pod.counters.refused_options, 1);
+    }
+    if is_zerocopy && let Some(watched) = habits::watched(flow.own.cookie) {
+        // Its next connections stay TCP, and have it.
+        habits::bad_sign(flow.own.sock, watched, Watched::ZEROCOPY);
     }
     false
 }

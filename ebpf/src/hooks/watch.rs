@@ -1,47 +1,90 @@
-//! fentry: watches, where the kernel has trampolines, how sockets are used.
+//! Watchers (fentry, kprobe, or the raw tracepoint sys_enter): how programs use their sockets, seen
+//! before the kernel does it, on plain TCP as well as in the sockhash.
+//!
+//! The kernel leaves out a program that is on its processor already (`recursion_misses` in bpftool):
+//! also one that was preempted there, and then for whoever has the processor next. So that no sign
+//! was seen proves nothing; that recv(2) was seen does.
 
-use aya_ebpf::programs::FEntryContext;
+use shim::layout::{Fionread, Watched};
 
 use crate::{
-    kernel::{fields, psock},
-    state::marks,
+    kernel::{fields, psock, sock, task},
+    state::habits,
 };
 
-const MSG_OOB: u32 = 0x1;
-const MSG_PEEK: u32 = 0x2;
-const MSG_DONTWAIT: u32 = 0x40;
+pub const MSG_OOB: u32 = 0x1;
+pub const MSG_DONTWAIT: u32 = 0x40;
 const MSG_WAITALL: u32 = 0x100;
+/// asm-generic/ioctls.h; SIOCINQ is the same.
+pub const FIONREAD: u32 = 0x541b;
 
-/// Every TCP socket of the node comes by here.
+/// recv(2), or read(2): `flags` has MSG_DONTWAIT also where the file is in non-blocking mode.
 #[inline(always)]
-pub fn on_splice(ctx: &FEntryContext) {
-    let Some(sock) = fields::read::<u64>(ctx.arg(0), fields::offsets().socket_sk) else { return };
-    if psock::of(sock).is_some() {
-        marks::mark(sock, |odd| odd.splice = 1);
+pub fn reads(sock: u64, flags: u32) {
+    let Some(watched) = habits::watched_socket(sock) else { return };
+    let waits = flags & MSG_DONTWAIT == 0;
+    if !waits && watched.reads != 0 {
+        return;
+    }
+    if waits && flags & MSG_WAITALL != 0 {
+        habits::bad_sign(sock, watched, Watched::WAITALL);
+    }
+    let redirected = psock::of(sock).is_some() && !psock::is_empty(sock);
+    let there = redirected || sock::has_something(sock);
+    if waits && !there {
+        return sleeps(sock, watched);
+    }
+    if there && watched.reads == 0 {
+        watched.reads = 1;
+        let program = watched.program;
+        let Some(habit) = habits::of(&program) else { return };
+        let count = if waits { &mut habit.waits.polls } else { &mut habit.waits.nonblocking };
+        *count = count.saturating_add(1);
     }
 }
 
-/// Without waiting, MSG_WAITALL means nothing.
 #[inline(always)]
-pub fn on_recvmsg(ctx: &FEntryContext) {
-    let fourth = ctx.arg::<u64>(3) as u32;
-    let (flags, waits) = if fields::offsets().recvmsg_parameters == 6 {
-        (ctx.arg::<u64>(4) as u32, fourth == 0)
-    } else {
-        (fourth, fourth & MSG_DONTWAIT == 0)
-    };
-    if flags & MSG_WAITALL != 0 && waits {
-        marks::mark(ctx.arg(0), |odd| odd.waitall = 1);
-    } else if flags & MSG_PEEK == 0 {
-        marks::see_reader(ctx.arg(0));
+fn sleeps(sock: u64, watched: &mut Watched) {
+    habits::bad_sign(sock, watched, Watched::SLEEPS);
+    watched.reads = 1;
+    let program = watched.program;
+    if let Some(habit) = habits::of(&program) {
+        habit.sleeper = task::process();
     }
 }
 
 #[inline(always)]
-pub fn on_sendmsg(ctx: &FEntryContext) {
-    marks::WATCHES.see();
-    let flags = fields::read::<u32>(ctx.arg(1), fields::offsets().msghdr_flags).unwrap_or(0);
-    if flags & MSG_OOB != 0 {
-        marks::mark(ctx.arg(0), |odd| odd.oob = 1);
+pub fn splices(sock: u64) {
+    if let Some(watched) = habits::watched_socket(sock) {
+        habits::bad_sign(sock, watched, Watched::SPLICE);
+    }
+}
+
+/// ioctl(2).
+#[inline(always)]
+pub fn asks(sock: u64, request: u32) {
+    if request == FIONREAD
+        && fields::fionread() != Fionread::ALL
+        && let Some(watched) = habits::watched_socket(sock)
+    {
+        habits::bad_sign(sock, watched, Watched::FIONREAD);
+    }
+}
+
+/// send(2).
+#[inline(always)]
+pub fn sends(sock: u64, flags: u32) {
+    if flags & MSG_OOB != 0
+        && let Some(watched) = habits::watched_socket(sock)
+    {
+        habits::bad_sign(sock, watched, Watched::URGENT);
+    }
+}
+
+/// io_uring's SEND_ZC or SENDMSG_ZC.
+#[inline(always)]
+pub fn sends_zerocopy(sock: u64) {
+    if let Some(watched) = habits::watched_socket(sock) {
+        habits::bad_sign(sock, watched, Watched::ZEROCOPY);
     }
 }

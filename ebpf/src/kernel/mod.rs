@@ -7,3 +7,4 @@ pub mod option;
 pub mod psock;
 pub mod sock;
 pub mod task;
+pub mod waitqueue;

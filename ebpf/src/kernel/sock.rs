@@ -45,3 +45,52 @@ pub fn wants_zerocopy(sock: u64) -> bool {
     let at = offsets();
     read::<u64>(sock, at.sock_flags).is_none_or(|flags| flags >> (at.sock_zerocopy & 63) & 1 == 1)
 }
+
+/// An error that the next call is told of.
+#[inline(always)]
+pub fn has_error(sock: u64) -> bool {
+    read::<u32>(sock, offsets().sock_err) != Some(0)
+}
+
+/// Whether TCP has something for recv(2) to give: bytes, or the end.
+#[inline(always)]
+pub fn has_something(sock: u64) -> bool {
+    let at = offsets();
+    let next = read::<u32>(sock, at.tcp_rcv_nxt);
+    next != read::<u32>(sock, at.tcp_copied_seq) || is_shut(sock) || has_error(sock)
+}
+
+/// A subflow of MPTCP, or a socket that SMC may take over.
+#[inline(always)]
+pub fn is_anothers(sock: u64) -> bool {
+    let at = offsets();
+    has_bit(sock, at.tcp_is_mptcp_bits) || has_bit(sock, at.tcp_syn_smc_bits)
+}
+
+#[inline(always)]
+pub fn is_mptcp(sock: u64) -> bool {
+    has_bit(sock, offsets().tcp_is_mptcp_bits)
+}
+
+/// Whether a sock_ops program, shunt's or another, asked for callbacks of the socket: no socket of an
+/// attached pod is without.
+#[inline(always)]
+pub fn has_callbacks(sock: u64) -> bool {
+    read::<u8>(sock, offsets().tcp_callback_flags).is_none_or(|flags| flags != 0)
+}
+
+#[inline(always)]
+pub fn cookie(sock: u64) -> Option<u64> {
+    read::<u64>(sock, offsets().sock_cookie).filter(|cookie| *cookie != 0)
+}
+
+#[inline(always)]
+pub fn write_seq(sock: u64) -> Option<u32> {
+    read(sock, offsets().tcp_write_seq)
+}
+
+/// The position is `u32::MAX` where this kernel has no such bit.
+#[inline(always)]
+fn has_bit(sock: u64, bits: u32) -> bool {
+    bits != u32::MAX && read::<u8>(sock, bits / 8).is_some_and(|byte| byte >> (bits % 8) & 1 != 0)
+}

@@ -16,13 +16,13 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
-use shim::layout::Flow;
+use shim::layout::{Flow, Reasons};
 
 use super::verdict::Why;
 use crate::{
     kernel::{fields, psock},
     state::{
-        callbacks, flow,
+        callbacks,
         maps::{self, add},
         shared::Word,
     },
@@ -41,13 +41,13 @@ const PORTION: u64 = 1 << 20;
 #[inline(always)]
 pub fn check(flow: &Flow) -> Result<(), Why> {
     let stays = flow.stage != Flow::LEAVING && !peer_leaves(flow);
-    if stays { Ok(()) } else { Err(Why::Bulk) }
+    if stays { Ok(()) } else { Err(Why::Leaving) }
 }
 
 #[inline(always)]
 fn peer_leaves(flow: &Flow) -> bool {
     let stage = fields::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
-    stage == Some(Flow::LEAVING)
+    stage.is_none_or(|stage| stage >= Flow::LEAVING)
 }
 
 /// Looks at a message that went as `verdict` says.
@@ -78,6 +78,7 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), Why>) {
         flow.heard = heard;
         flow.bulk = 0;
     } else if flow.bulk > ENOUGH {
+        flow.why = Reasons::LEFT;
         flow.stage = Flow::LEAVING;
     }
 }
@@ -100,32 +101,31 @@ fn is_alone(flow: &Flow) -> bool {
     before == flow.own.flow || before == flow.peer.flow
 }
 
-/// The peer acknowledges data.
+/// The socket that leaves goes when nobody is inside send(2) of its peer, or its peer has left; and with
+/// it that peer. `flow.stage` was set in an earlier callback.
 #[inline(always)]
-pub fn on_ack(ctx: &SockOpsContext) {
-    if let Some(flow) = flow::flow(ctx)
-        && flow.stage == Flow::LEAVING
-        && !psock::is_in_use(flow.peer.sock)
-        && is_idle(flow)
-    {
-        callbacks::leave(ctx, flow);
-        if let Some(pod) = maps::pod(flow.own.pod) {
-            add(&mut pod.counters.to_tcp.bulk, 1);
+pub fn go_if_idle(ctx: &SockOpsContext, flow: &Flow) {
+    if flow.stage == Flow::LEAVING {
+        if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some()
+        {
+            callbacks::leave(ctx, flow);
+            count(flow);
         }
-    }
-}
-
-/// The socket sends something. Once its peer has left, and with it all that was inside its send(2),
-/// it need not stay.
-#[inline(always)]
-pub fn on_packet(ctx: &SockOpsContext) {
-    if let Some(flow) = flow::flow(ctx)
+    } else if flow.stage == Flow::SETTLED
         && peer_leaves(flow)
         && psock::of(flow.peer.sock).is_none()
         && is_idle(flow)
     {
         callbacks::leave(ctx, flow);
     }
+}
+
+#[inline(always)]
+fn count(flow: &Flow) {
+    let Some(pod) = maps::pod(flow.own.pod) else { return };
+    let to_tcp = &mut pod.counters.to_tcp;
+    let why = if flow.why == Reasons::LEFT { &mut to_tcp.bulk } else { &mut to_tcp.distrusted };
+    add(why, 1);
 }
 
 /// Nothing of what was handed to the socket is left, nor of what that took.

@@ -1,12 +1,13 @@
 //! One rule a file: whether a message may take the short way, and whether a socket may stay.
 
+pub mod admit;
 pub mod budget;
 pub mod bulk;
 pub mod heartbeat;
 pub mod order;
 pub mod overruled;
 pub mod reader;
-pub mod trial;
+pub mod stay;
 pub mod trust;
 pub mod verdict;
 pub mod wakeup;

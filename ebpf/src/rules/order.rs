@@ -6,7 +6,7 @@
 use shim::layout::Flow;
 
 use super::verdict::Why;
-use crate::{kernel::fields, state::marks};
+use crate::kernel::fields;
 
 /// Whether this message may take the short way. Leaves in `flow.tcp_seq` how far TCP has come.
 #[inline(always)]
@@ -19,10 +19,6 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
         return if written == flow.tcp_seq { Ok(()) } else { Err(Why::Bypassed) };
     }
     flow.tcp_seq = written;
-    // Where it can be seen how the peer reads, it is to show that first, with something of TCP's.
-    if marks::is_watched() && written == flow.first_seq {
-        return Err(Why::Unread);
-    }
     // NAT does not touch sequence numbers, so the two are comparable.
     match fields::read::<u32>(flow.peer.sock, at.tcp_copied_seq) {
         Some(read) if read == written => Ok(()),

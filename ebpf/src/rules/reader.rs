@@ -1,69 +1,39 @@
-//! What the reading end must be like to be handed bytes.
+//! What the reading end must be like at the moment to be handed bytes.
 //!
-//! The kernel's sockmap read path cannot sleep as TCP's does: whatever wakes a blocked recv
+//! The kernel's sockmap read path cannot sleep as TCP's does: whatever wakes a sleeping recv
 //! without data (a signal, the ACK of a half-close, a reset, free send space) makes it fail with
-//! EAGAIN (`tcp_bpf_recvmsg` waits once, where `tcp_recvmsg` loops). So only sockets in
-//! non-blocking mode take part. An accepted socket shows its mode only after accept(2), when it
-//! can no longer enter. So its listener's mode is taken for its own: where that is non-blocking it
-//! enters on trial, and is taken out again if it turns out to block.
+//! EAGAIN (`tcp_bpf_recvmsg` waits once, where `tcp_recvmsg` loops). So a socket in blocking mode is
+//! handed bytes only while nobody sleeps in its recv: its program waits in epoll, poll or select.
 
-use aya_ebpf::programs::SockOpsContext;
-use shim::layout::{FIT_LISTENER, Flow, PodId, UNFIT_PROGRAMS};
+use shim::layout::{End, Flow, Watch, Watched};
 
 use super::verdict::Why;
 use crate::{
-    kernel::{fields, sock, task},
-    state::{
-        listener,
-        maps::{self, add},
-    },
+    kernel::{fields, sock, waitqueue},
+    state::{habits, maps::add},
 };
-
-/// Whether the running program is nginx. Where a read has filled its buffer, it asks FIONREAD for what
-/// is left, and at 0 it waits for the next event of its edge-triggered epoll (`ngx_unix_recv`). But
-/// of a socket in the sockhash FIONREAD counts either what TCP has brought or what was handed over
-/// (`tcp_ioctl`, `tcp_bpf_ioctl`), and no event comes for the other. Known by its name, before it can
-/// have asked.
-#[inline(always)]
-pub fn counts_unread() -> bool {
-    let comm = task::comm().map(u64::from_ne_bytes);
-    comm.is_some_and(|comm| UNFIT_PROGRAMS.map(u64::from_ne_bytes).contains(&comm))
-}
-
-/// Whether what a listener accepts may enter. Not through an MPTCP listener, which is an oops in
-/// kernels before the end of 2025; one that listened before its pod was attached, and was not
-/// found to be fit since, could be such a one.
-#[inline(always)]
-pub fn comes_from_a_fit_listener(ctx: &SockOpsContext) -> bool {
-    listener::of(ctx)
-        .is_some_and(|listener| listener == FIT_LISTENER || sock::is_nonblocking_socket(listener))
-}
-
-#[inline(always)]
-pub fn count_blocking(pod: PodId) {
-    if let Some(pod) = maps::pod(pod) {
-        add(&mut pod.counters.not_paired.blocking, 1);
-    }
-}
 
 /// Whether the peer may be handed bytes now. Its mode is looked at for every message, as an
 /// application can change it at any time.
 #[inline(always)]
 pub fn check(flow: &mut Flow) -> Result<(), Why> {
     let peer = flow.peer.sock;
-    // A sender that blocks is taken out by the ACK of what it sends, so that must go by TCP.
-    if flow.mode != Flow::SHUNT && !sock::is_nonblocking_socket(flow.own.sock) {
+    // A sender that blocks and is not trusted is taken out by the ACK of what it sends, so that must
+    // go by TCP.
+    let is_on_trial = flow.trusted == 0 && flow.mode != Flow::SHUNT;
+    if is_on_trial && !sock::is_nonblocking_socket(flow.own.sock) {
         return Err(Why::Blocking);
     }
+    // Its program is known, so it need not be accepted yet.
     if flow.peer_file == 0 {
-        flow.peer_file = sock::file(peer).ok_or(Why::NotAccepted)?;
+        flow.peer_file = sock::file(peer).unwrap_or(0);
     }
     let first = flow.fed == 0;
     if first {
         // Atomic for its barrier.
         add(&mut flow.fed, 1);
     }
-    if !sock::is_nonblocking(flow.peer_file) {
+    if sleeps(flow) {
         if first {
             flow.fed = 0;
         }
@@ -79,4 +49,26 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
         Some(_) => Err(Why::RcvLowat),
         None => Err(Why::Closing),
     }
+}
+
+#[inline(always)]
+fn sleeps(flow: &Flow) -> bool {
+    flow.peer_file != 0
+        && flow.peer_trust != Flow::MAY_SLEEP
+        && !sock::is_nonblocking(flow.peer_file)
+        && is_seen_asleep(flow.peer)
+}
+
+/// Whether a task sleeps in a socket's recv(2). Where nothing watches, this is how it becomes known of its
+/// program; elsewhere that is known for certain, while this may be a send(2).
+#[inline(always)]
+pub fn is_seen_asleep(end: End) -> bool {
+    let asleep = waitqueue::has_sleeper(end.sock);
+    if asleep
+        && fields::watch() == Watch::Names as u32
+        && let Some(watched) = habits::watched(end.cookie)
+    {
+        habits::bad_sign(end.sock, watched, Watched::SLEEPS);
+    }
+    asleep
 }

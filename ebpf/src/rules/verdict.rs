@@ -3,13 +3,12 @@
 pub enum Why {
     /// The peer is not known yet.
     NotMet,
-    /// The peer was not accepted yet.
-    NotAccepted,
     /// The order rule does not allow the short way yet.
     Unread,
+    /// The peer sleeps in recv(2).
     Blocking,
-    /// The peer does not read by recv(2) alone.
-    Turned,
+    /// The peer's program is not known yet, or does not read by recv(2) alone.
+    NotTrusted,
     UrgentData,
     Bypassed,
     RcvLowat,
@@ -20,5 +19,5 @@ pub enum Why {
     Closing,
     Draining,
     /// One end is leaving the sockhash.
-    Bulk,
+    Leaving,
 }

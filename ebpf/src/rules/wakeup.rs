@@ -29,23 +29,28 @@ use crate::{
     state::flow::{self, Context as _},
 };
 
+/// The socket sends something.
 #[inline(always)]
-pub fn on_packet(ctx: &SockOpsContext) {
-    let Some(flow) = flow::flow(ctx) else { return };
+pub fn on_packet(ctx: &SockOpsContext, flow: &mut Flow) {
+    if !fields::has_sk_setsockopt() {
+        return;
+    }
     let (at, sock) = (fields::offsets(), flow.own.sock);
     let Some(read) = fields::read::<u32>(sock, at.tcp_copied_seq) else { return };
     let received = fields::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
-    let is_at_seam =
-        received != read && flow::seam(flow) == Some(read) && psock::of(sock).is_some();
-    let is_all_read = is_at_seam && psock::is_empty(sock);
-    let may_borrow = is_at_seam && !is_all_read && gets_only_answers(flow, received);
+    let is_in = psock::of(sock).is_some();
+    let is_at_seam = is_in && received != read && flow::seam(flow) == Some(read);
+    let is_empty = psock::is_empty(sock);
+    // One that leaves is to have a callback once its queue is empty.
+    let waits = is_at_seam || is_in && flow.stage == Flow::LEAVING;
+    let may_borrow = waits && !is_empty && gets_only_answers(flow, received);
     let borrowed = flow.keepalive.interval != 0;
     if may_borrow && !borrowed {
         borrow(ctx.as_ptr(), flow);
     } else if !may_borrow && borrowed {
         give_back(ctx.as_ptr(), flow);
     }
-    if is_all_read {
+    if is_at_seam && is_empty {
         let lowat = fields::read::<i32>(sock, at.sock_rcvlowat).unwrap_or(1);
         set(ctx.as_ptr(), SOL_SOCKET, SO_RCVLOWAT, lowat);
     }

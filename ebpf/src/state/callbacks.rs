@@ -10,11 +10,13 @@ use aya_ebpf::{
 };
 use shim::layout::Flow;
 
-use super::{flow, sockhash};
+use super::sockhash;
 use crate::kernel::fields;
 
 /// At the end of the connection, and when a retransmission timer fires.
 const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+/// An ACK of data, and all that the socket sends itself (ACKs of what comes by TCP, probes).
+pub const WHILE_IN: u32 = BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 /// A packet that takes the receive path's long branch.
 pub const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
 
@@ -30,23 +32,35 @@ pub(crate) use field;
 
 /// Asks for the callbacks of a socket that has entered.
 #[inline(always)]
-pub fn begin(ctx: &SockOpsContext) {
+pub fn begin(ctx: &SockOpsContext, flow: &mut Flow) {
+    ask(ctx, flow, FOR_LIFE | WHILE_IN | ON_TRIAL);
+}
+
+/// Asks for those of a socket that is plain TCP: at its end, and while its program is to be known better
+/// also what comes and what it sends.
+#[inline(always)]
+pub fn begin_plain(ctx: &SockOpsContext, flow: &mut Flow, learns: bool) {
+    let more = if learns { WHILE_IN | ON_TRIAL } else { 0 };
+    ask(ctx, flow, BPF_SOCK_OPS_STATE_CB_FLAG | more);
+}
+
+#[inline(always)]
+fn ask(ctx: &SockOpsContext, flow: &mut Flow, wanted: u32) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
-    let wanted = FOR_LIFE | while_in() | ON_TRIAL;
-    if let Some(flow) = flow::flow(ctx) {
-        flow.callbacks = wanted & !flags;
-    }
+    flow.callbacks = wanted & !flags;
     let _ = ctx.set_cb_flags((flags | wanted) as i32);
 }
 
 /// Another program may have replaced the flags since: asks for the callbacks again.
 #[inline(always)]
-pub fn ask_again(ctx: &SockOpsContext) {
-    let Some(flow) = flow::flow(ctx) else { return };
-    let trial = if flow.stage == Flow::ON_TRIAL { ON_TRIAL } else { 0 };
-    let wanted = FOR_LIFE | while_in() | trial;
+pub fn ask_again(ctx: &SockOpsContext, flow: &Flow) {
+    let wanted = match flow.stage {
+        Flow::ENTERED => FOR_LIFE | WHILE_IN | ON_TRIAL,
+        Flow::SETTLED => FOR_LIFE | WHILE_IN,
+        _ => return,
+    };
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
-    if flow.stage != Flow::LEAVING && flags & wanted != wanted {
+    if flags & wanted != wanted {
         let _ = ctx.set_cb_flags((flags | wanted) as i32);
     }
 }
@@ -54,7 +68,7 @@ pub fn ask_again(ctx: &SockOpsContext) {
 /// Whether a socket that entered and did not leave still has those callbacks that it needs as long.
 #[inline(always)]
 pub fn are_held(sock: u64) -> bool {
-    let wanted = FOR_LIFE | while_in();
+    let wanted = FOR_LIFE | WHILE_IN;
     fields::read::<u8>(sock, fields::offsets().tcp_cb_flags)
         .is_some_and(|flags| u32::from(flags) & wanted == wanted)
 }
@@ -66,17 +80,9 @@ pub fn end(ctx: &SockOpsContext, flow: &Flow, which: u32) {
     let _ = ctx.set_cb_flags(flags as i32);
 }
 
-/// Those of a socket in the sockhash: an ACK of data, and, where programs can set options as
-/// applications do, all that it sends itself (ACKs of what comes by TCP, probes).
-#[inline(always)]
-fn while_in() -> u32 {
-    let sent = if fields::has_sk_setsockopt() { BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG } else { 0 };
-    BPF_SOCK_OPS_RTT_CB_FLAG | sent
-}
-
 /// Takes a socket out of the sockhash to which nothing was handed that is unread.
 #[inline(always)]
 pub fn leave(ctx: &SockOpsContext, flow: &Flow) {
     sockhash::leave(flow.own.cookie);
-    end(ctx, flow, ON_TRIAL | while_in());
+    end(ctx, flow, ON_TRIAL | WHILE_IN);
 }

@@ -13,8 +13,8 @@ use aya_ebpf::{
 };
 use shim::layout::*;
 
-use super::maps::{self, FLOWS, Map, add};
-use crate::kernel::fields;
+use super::maps::{self, CONNECTING, FLOWS, Map, add};
+use crate::kernel::{fields, sock, task};
 
 const SK_STORAGE: usize = BPF_MAP_TYPE_SK_STORAGE as usize;
 pub const CREATE: u64 = BPF_SK_STORAGE_GET_F_CREATE as u64;
@@ -73,20 +73,28 @@ pub fn flow<'a>(ctx: &impl Context) -> Option<&'a mut Flow> {
     storage(ctx, &FLOWS, ptr::null_mut(), 0)
 }
 
-/// Creates the socket's flow and fills in where it and its `struct sock` are. False: no memory.
+/// Creates the socket's flow, with where it and its `struct sock` are. `None`: no memory.
 #[inline(always)]
-pub fn new_flow(ctx: &SockOpsContext, flow: &mut Flow) -> bool {
-    let Some(value) = storage(ctx, &FLOWS, ptr::from_mut(flow), CREATE) else { return false };
-    let at = ptr::from_mut(value);
-    // SAFETY: addresses as numbers. They go through the map, as 5.10 lets no pointer be on the
-    // stack when a helper reads it.
+pub fn new_flow<'a>(ctx: &SockOpsContext, pod: PodId, pair: Pair) -> Option<&'a mut Flow> {
+    let flow = storage(ctx, &FLOWS, ptr::null_mut(), CREATE)?;
+    let at = ptr::from_mut(flow) as u64;
+    address(ctx.sock() as u64, &mut flow.own.sock);
+    address(at, &mut flow.own.flow);
+    flow.own.cookie = cookie(ctx);
+    flow.own.pod = pod;
+    flow.pair = pair;
+    Some(flow)
+}
+
+/// An address as a number. It goes through a map, as the verifier lets nobody calculate with pointers,
+/// and 5.10 lets none be on the stack when a helper reads it.
+#[inline(always)]
+pub fn address(pointer: u64, through: &mut u64) -> u64 {
+    // SAFETY: volatile, so that it is a store of the pointer itself and a load of a number.
     unsafe {
-        ptr::write_volatile(&raw mut (*at).own.sock, ctx.sock() as u64);
-        ptr::write_volatile(&raw mut (*at).own.flow, at as u64);
-        flow.own.sock = ptr::read_volatile(&raw const (*at).own.sock);
-        flow.own.flow = ptr::read_volatile(&raw const (*at).own.flow);
+        ptr::write_volatile(through, pointer);
+        ptr::read_volatile(through)
     }
-    true
 }
 
 #[inline(always)]
@@ -128,21 +136,10 @@ pub fn seam(flow: &Flow) -> Option<u32> {
     fields::read(peer(flow)?.flow, offset_of!(Flow, seam) as u32)
 }
 
-/// Whether bytes were handed to this socket, as far as can be told when it is closed: by then its
-/// psock can be gone, and its peer's flow, whose memory can be another's.
-#[inline(always)]
-pub fn was_surely_fed(flow: &Flow) -> bool {
-    let (cookie, fed) = (offset_of!(Flow, own.cookie) as u32, offset_of!(Flow, fed) as u32);
-    peer(flow).is_some_and(|peer| {
-        fields::read::<u64>(peer.flow, cookie) == Some(peer.cookie)
-            && fields::read::<u64>(peer.flow, fed).is_some_and(|fed| fed != 0)
-    })
-}
-
-/// Whether the peer has been here: at the latest when it acknowledges data.
+/// Whether the peer is in the sockhash: it has been here at the latest when it acknowledges data.
 #[inline(always)]
 pub fn has_met(flow: &Flow) -> bool {
-    flow.peer.cookie != 0 || maps::ends(flow).is_some_and(|ends| ends.passive.cookie != 0)
+    peer(flow).is_some_and(|peer| peer.entered != 0)
 }
 
 /// Takes away what an active end left for a peer that never came.
@@ -153,4 +150,21 @@ pub fn give_up(flow: &Flow) {
     {
         add(&mut pod.counters.not_paired.unanswered, 1);
     }
+}
+
+/// Where a socket leaves word, as it connects, of whose it is. Its task is the running one.
+#[inline(always)]
+pub fn mark_connecting(ctx: &SockOpsContext) {
+    let Some(name) = task::process_name() else { return };
+    if let Some(connecting) = storage(ctx, &CONNECTING, ptr::null_mut(), CREATE) {
+        let sock = address(ctx.sock() as u64, &mut connecting.sock);
+        connecting.name = name;
+        connecting.blocking = (!sock::is_nonblocking_socket(sock)).into();
+        connecting.io_uring = task::has_io_uring().into();
+    }
+}
+
+#[inline(always)]
+pub fn connecting<'a>(ctx: &SockOpsContext) -> Option<&'a mut Connecting> {
+    storage(ctx, &CONNECTING, ptr::null_mut(), 0)
 }

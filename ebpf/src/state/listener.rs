@@ -3,35 +3,32 @@
 use core::ptr;
 
 use aya_ebpf::programs::SockOpsContext;
-use shim::layout::UNFIT_SOCKET;
+use shim::layout::listener::{FOREIGN, MPTCP, PLAIN, WAITS};
 
 use super::{
-    flow::{CREATE, Context as _, storage},
+    flow::{CREATE, Context as _, address, storage},
     maps::LISTENERS,
 };
+use crate::kernel::{psock, sock, task};
 
-/// Leaves a listener's address where the sockets it accepts will find it.
+/// Leaves word of what it is. Its task is the running one.
 #[inline(always)]
 pub fn mark(ctx: &SockOpsContext) {
-    if let Some(listener) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) {
-        // SAFETY: an address as a number; volatile, so that it is a store of the pointer itself.
-        unsafe { ptr::write_volatile(listener, ctx.sock() as u64) };
-    }
+    let Some(mark) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) else { return };
+    let at = address(ctx.sock() as u64, mark);
+    let waits = !sock::is_nonblocking_socket(at) || task::has_io_uring();
+    let kind = if sock::is_mptcp(at) {
+        MPTCP
+    } else if psock::of(at).is_some() {
+        // SMC has set its sk_user_data.
+        FOREIGN
+    } else {
+        PLAIN
+    };
+    *mark = if waits { kind | WAITS } else { kind };
 }
 
-#[inline(always)]
-pub fn mark_unfit(ctx: &SockOpsContext) {
-    if let Some(mark) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) {
-        *mark = UNFIT_SOCKET;
-    }
-}
-
-#[inline(always)]
-pub fn is_unfit(ctx: &SockOpsContext) -> bool {
-    of(ctx) == Some(UNFIT_SOCKET)
-}
-
-/// The address of the listener that an accepted socket comes from, if it was seen to listen.
+/// What the listener of an accepted socket was, if it was seen to listen.
 #[inline(always)]
 pub fn of(ctx: &SockOpsContext) -> Option<u64> {
     storage(ctx, &LISTENERS, ptr::null_mut(), 0).copied()
