@@ -258,7 +258,7 @@ impl<'a> Conf<'a> {
             accelerate: keys.take("accelerate")?.unwrap_or(Switch::On),
             proxy_ports: [port("outbound", 15001), port("inbound", 15006)],
             proxy_uid: keys.take("proxyUid")?.unwrap_or(1337),
-            queue_limit: queue_limit.map_or(2 << 20, NonZeroU32::get),
+            queue_limit: queue_limit.map_or(8 << 20, NonZeroU32::get),
             heartbeat: keys.take("heartbeat")?.map_or(10, |Heartbeat(seconds)| seconds),
             accelerate_limited: keys.take("accelerateLimited")?.unwrap_or(Switch::Off),
             excluded_namespaces: keys.take("excludedNamespaces")?.unwrap_or_default(),

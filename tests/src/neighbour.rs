@@ -17,8 +17,10 @@ pub enum Kind {
     Sockhash,
 }
 
-/// Attached beside others; until the cgroup is gone.
+/// Attached beside others, until it is dropped.
 pub struct Neighbour {
+    program: OwnedFd,
+    cgroup: OwnedFd,
     _sockets: Option<OwnedFd>,
 }
 
@@ -26,6 +28,7 @@ pub struct Neighbour {
 const MAP_CREATE: u32 = 0;
 const PROG_LOAD: u32 = 5;
 const PROG_ATTACH: u32 = 8;
+const PROG_DETACH: u32 = 9;
 const TYPE_SOCK_OPS: u64 = 13;
 const TYPE_SK_MSG: u64 = 16;
 const TYPE_SOCKHASH: u64 = 18;
@@ -47,8 +50,18 @@ impl Neighbour {
             }
         };
         let program = load(TYPE_SOCK_OPS, AT_SOCK_OPS, &sock_ops(sockets.as_ref()))?;
-        attach(&program, &File::open(cgroup)?.into(), AT_SOCK_OPS, ALLOW_MULTI)?;
-        Ok(Self { _sockets: sockets })
+        let cgroup = File::open(cgroup)?.into();
+        attach(&program, &cgroup, AT_SOCK_OPS, ALLOW_MULTI)?;
+        Ok(Self { program, cgroup, _sockets: sockets })
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let fds = pair(self.cgroup.as_raw_fd() as u64, self.program.as_raw_fd() as u64);
+        if let Err(error) = bpf(PROG_DETACH, &[fds, pair(AT_SOCK_OPS, 0)]) {
+            eprintln!("a neighbour: {error}");
+        }
     }
 }
 

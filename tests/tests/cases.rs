@@ -75,7 +75,7 @@ pub fn patience() -> Duration {
 /// # Errors
 /// It is not, with both; or something hangs by plain TCP.
 pub fn same<T: PartialEq + Debug>(name: &str, see: impl Fn(&Pair) -> Result<T>) -> Result<T> {
-    let node = Node::new(name)?;
+    let node = Node::learning(name)?;
     let pods = |make: fn(&Node, &str) -> Result<Pod>| -> Result<[Pod; 2]> {
         Ok([make(&node, "server")?, make(&node, "client")?])
     };

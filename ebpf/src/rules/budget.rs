@@ -27,8 +27,10 @@ pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
     let cost = u64::from(size) + u64::from(fields::offsets().sk_msg_size);
     let is_half_used = flow.budget <= flow.grant / 2;
     if flow.budget < cost || is_half_used && ends(STEP, flow.budget, cost) {
+        let before = flow.grant;
         renew(flow, queue_limit);
-        if flow.budget < cost {
+        // A message for which the budget had to grow goes by TCP: the next of its kind need not.
+        if flow.budget < cost || before != 0 && before < cost {
             return Err(Why::QueueFull);
         }
     }
@@ -48,14 +50,14 @@ fn ends(portion: u64, budget: u64, cost: u64) -> bool {
     budget / portion != (budget - cost) / portion
 }
 
-/// The budget is a new one, less what of the last is still unread, if everything that was handed over
-/// before the last time is read. It starts as small as TCP's own and doubles each time.
+/// The budget is a new one, less what is still unread, if the reader has read everything from before
+/// the last time, and something from after that. It starts small, as TCP's, and doubles each time.
 #[inline(always)]
 fn renew(flow: &mut Flow, queue_limit: u32) {
     let peer = flow.peer.sock;
     let is_read = |unread: u32| {
         let read = flow.handed.wrapping_sub(unread);
-        (read.wrapping_sub(flow.renewed_at) as i32) >= 0
+        (read.wrapping_sub(flow.renewed_at) as i32) > 0
     };
     let spent = flow.grant.saturating_sub(flow.budget);
     flow.carried = if psock::is_empty(peer) {
@@ -68,8 +70,8 @@ fn renew(flow: &mut Flow, queue_limit: u32) {
     flow.renewed_at = flow.handed;
     let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
     let most = limit(flow, rcvbuf, queue_limit);
-    // Half of a buffer is what TCP's first window takes of it: that much, in one message.
-    let first = rcvbuf / 2 + u64::from(fields::offsets().sk_msg_size);
+    // Half of what TCP's first window takes of it.
+    let first = rcvbuf / 4;
     let grown = if memory::is_scarce(peer) { 0 } else { flow.grant * 2 };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);

@@ -114,19 +114,18 @@ pub fn trial(program: &'static Program) -> Trial {
     tests::needs(trial, !program.mptcp || mptcp::socket().is_ok(), "no MPTCP")
 }
 
+/// In pods of its own for each role: a program is not known by what its peer did.
 fn compare(program: &Program) -> Result<()> {
-    same("program", |pair| both_roles(program, pair)).map(drop)
+    ROLES.iter().try_for_each(|role| same("program", |pair| role(program, pair)).map(drop))
 }
 
-/// Of each connection.
-type Seen = Vec<String>;
+/// What the program and its peer have seen of each connection.
+pub type Seen = [Vec<String>; 2];
 
-/// What the program and its peer have seen, with the program as server and as client.
-pub fn both_roles(program: &Program, pair: &Pair) -> Result<[[Seen; 2]; 2]> {
-    Ok([serves(program, pair)?, connects(program, pair)?])
-}
+/// The program as server, and as client.
+pub const ROLES: [fn(&Program, &Pair) -> Result<Seen>; 2] = [serves, connects];
 
-fn serves(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
+fn serves(program: &Program, pair: &Pair) -> Result<Seen> {
     let (listening, at) = (Signal::new()?, SocketAddr::from((pair.server.ipv4, PORT)));
     let server = pair.server.spawn(|| {
         let listener = program.listen(at)?;
@@ -147,7 +146,7 @@ fn serves(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
     Ok([ended(server)?, ended(client)?])
 }
 
-fn connects(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
+fn connects(program: &Program, pair: &Pair) -> Result<Seen> {
     let (listening, at) = (Signal::new()?, SocketAddr::from((pair.server.ipv4, PORT + 1)));
     let server = pair.server.spawn(|| {
         let listener = listen(at, NonBlocking)?;
@@ -163,7 +162,7 @@ fn connects(program: &Program, pair: &Pair) -> Result<[Seen; 2]> {
 }
 
 /// What a task has seen; one that does not end is killed.
-fn ended(task: Task<Seen>) -> Result<Seen> {
+fn ended(task: Task<Vec<String>>) -> Result<Vec<String>> {
     let hangs = task.runs_after(patience() * 2 * CONNECTIONS as u32)?;
     if hangs { Ok(vec!["hangs".into()]) } else { task.join() }
 }

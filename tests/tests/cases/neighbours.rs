@@ -17,7 +17,7 @@ use tests::{
 
 use super::{
     Pair, blocked_recv,
-    conversation::{Program, both_roles},
+    conversation::{Program, ROLES},
     edge, mode,
 };
 
@@ -48,16 +48,15 @@ fn programs(kind: Kind) -> &'static [&'static Program] {
 }
 
 fn beside(kind: Kind, place: Place) -> Result<()> {
-    let node = Node::new("beside")?;
-    let see = |[server, client]: &[Pod; 2]| -> Result<Vec<_>> {
-        let pair = Pair { server, client };
-        programs(kind).iter().map(|program| both_roles(program, &pair)).collect()
-    };
-    let plain = see(&[node.outside("server")?, node.outside("client")?])?;
-    for (order, before) in [("before", true), ("after", false)] {
-        let (pods, _neighbours) = pods(&node, kind, place, before)?;
-        let seen = see(&pods)?;
-        ensure!(plain == seen, "by plain TCP: {plain:?}\nattached {order} shunt: {seen:?}");
+    let node = Node::watching("beside")?;
+    for (program, role) in programs(kind).iter().flat_map(|it| ROLES.map(|role| (it, role))) {
+        let see = |[server, client]: &[Pod; 2]| role(program, &Pair { server, client });
+        let plain = see(&[node.outside("server")?, node.outside("client")?])?;
+        for (order, before) in [("before", true), ("after", false)] {
+            let (pods, _neighbours) = pods(&node, kind, place, before)?;
+            let seen = see(&pods)?;
+            ensure!(plain == seen, "by plain TCP: {plain:?}\nattached {order} shunt: {seen:?}");
+        }
     }
     Ok(())
 }
