@@ -20,7 +20,11 @@ impl Entry {
     pub fn value(&self, datapath: &Datapath) -> Result<Value> {
         let mut entry = json!({
             "type": SHUNT,
-            "capabilities": { "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true },
+            "capabilities": {
+                "cgroupPath": true,
+                "io.kubernetes.cri.pod-annotations": true,
+                "bandwidth": true,
+            },
         });
         if let Some(file) = &self.entry {
             let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;

@@ -337,7 +337,11 @@ mod tests {
     fn entry() -> Value {
         json!({
             "type": "shunt",
-            "capabilities": { "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true },
+            "capabilities": {
+                "cgroupPath": true,
+                "io.kubernetes.cri.pod-annotations": true,
+                "bandwidth": true,
+            },
         })
     }
 

@@ -16,7 +16,7 @@ use crate::{
     kernel::{sock, task},
     rules::{budget, bulk, stay, trust, wakeup},
     state::{
-        callbacks::field,
+        callbacks::{self, field},
         flow, habits, listener,
         maps::{self, add},
         sockhash,
@@ -42,8 +42,13 @@ pub fn run(ctx: &SockOpsContext) {
 fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
     match op {
         BPF_SOCK_OPS_RTO_CB => budget::notice_timeout(flow),
+        // After PASSIVE_ESTABLISHED, where a program that takes callbacks away wants this one.
+        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_ESTABLISHED => {
+            callbacks::ask_again(ctx, flow);
+        }
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx, flow),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB | BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
+            callbacks::ask_again(ctx, flow);
             let sends = op == BPF_SOCK_OPS_HDR_OPT_LEN_CB;
             if sends {
                 wakeup::on_packet(ctx, flow);

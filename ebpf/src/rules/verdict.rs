@@ -15,6 +15,9 @@ pub enum Why {
     Bypassed,
     RcvLowat,
     QueueFull,
+    Heartbeat,
+    /// Callbacks were taken away by another sock_ops program.
+    Overruled,
     Closing,
     Draining,
     /// One end is leaving the sockhash.
