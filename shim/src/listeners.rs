@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::{
-    net::{SocketAddrAny, getsockname, ipproto, sockopt},
+    net::{getsockname, ipproto, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
@@ -87,7 +87,7 @@ fn port(socket: &OwnedFd) -> anyhow::Result<Option<u16>> {
     if !is_tcp || !sockopt::socket_acceptconn(socket)? {
         return Ok(None);
     }
-    Ok(match SocketAddrAny::from(getsockname(socket)?).try_into() {
+    Ok(match getsockname(socket)?.try_into() {
         Ok(SocketAddr::V4(address)) => Some(address.port()),
         Ok(SocketAddr::V6(address)) => Some(address.port()),
         Err(_) => None,
