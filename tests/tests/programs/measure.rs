@@ -1,8 +1,9 @@
 //! How much took the short way, and what shunt saw of a program: the one place that reads counters.
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 use serde_json::Value;
-use shim::layout::Counters;
+use shim::layout::{Counters, Habit};
 use std::{collections::BTreeSet, fs};
 use tests::{node::Node, pod::Pod};
 
@@ -42,21 +43,27 @@ pub fn messages(node: Option<&Node>, pods: &[Pod]) -> Result<Messages> {
     Ok(all)
 }
 
-/// Why shunt left connections of these pods alone, and what it saw of how they read.
+/// What shunt saw of how programs of these pods read, and why it left connections of theirs alone.
 ///
 /// # Errors
 /// As [`messages`].
-pub fn signs(node: &Node, pods: &[Pod]) -> Result<BTreeSet<String>> {
-    let mut signs = BTreeSet::new();
+pub fn signs(node: &Node, pods: &[Pod]) -> Result<[BTreeSet<String>; 2]> {
+    let (mut seen, mut reasons) = (BTreeSet::new(), BTreeSet::new());
     for pod in pods {
-        let Counters { not_paired, turned, .. } = node.counters(pod)?;
-        for counters in [serde_json::to_value(not_paired)?, serde_json::to_value(turned)?] {
-            let Value::Object(counters) = counters else { continue };
-            let seen = counters.into_iter().filter(|(_, count)| count.as_u64() != Some(0));
-            signs.extend(seen.map(|(name, _)| name.replace('_', " ")));
+        for (_, Habit { waits, bad, .. }) in node.habits(pod)? {
+            seen.extend(counted(waits)?.into_iter().chain(counted(bad)?));
         }
+        let Counters { not_paired, plain, .. } = node.counters(pod)?;
+        reasons.extend(counted(not_paired)?.into_iter().chain(counted(plain)?));
     }
-    Ok(signs)
+    Ok([seen, reasons])
+}
+
+/// The names of those that are not 0.
+fn counted(counters: impl Serialize) -> Result<Vec<String>> {
+    let Value::Object(counters) = serde_json::to_value(counters)? else { return Ok(Vec::new()) };
+    let counted = counters.into_iter().filter(|(_, count)| count.as_u64() != Some(0));
+    Ok(counted.map(|(name, _)| name.replace('_', " ")).collect())
 }
 
 /// TCPOrigDataSent: segments with data that TCP sent in this network namespace, without those that

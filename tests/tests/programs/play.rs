@@ -61,8 +61,8 @@ pub struct Answer {
 
 pub struct Play {
     pub answers: Vec<Answer>,
-    /// The reasons and signs that shunt counted for the program's pod.
-    pub signs: BTreeSet<String>,
+    /// What shunt saw of the program's pod, and why it left it to TCP.
+    pub signs: [BTreeSet<String>; 2],
     /// Of the files that were asked for, by name.
     pub sums: BTreeMap<String, String>,
 }
@@ -76,6 +76,7 @@ struct Scene<'a> {
     pods: Vec<Pod>,
     shunt: bool,
     running: Vec<Process>,
+    sidecars: Vec<Process>,
 }
 
 /// Plays the program's part. A client hangs when it takes longer than that.
@@ -95,6 +96,9 @@ pub fn play(
         answers.push(scene.ask(mode, patience(mode))?);
         if answers.last().is_some_and(|answer| answer.ended.is_none()) {
             break;
+        }
+        if mode == Mode::First {
+            scene.accompany()?;
         }
     }
     Ok(Play { answers, signs: scene.signs()?, sums: files::sums(&scene.dir)? })
@@ -117,11 +121,10 @@ impl<'a> Scene<'a> {
             let mut spec = PodSpec::new(&format!("{way}-{name}"));
             spec.shunt = shunt;
             spec.redirect = program.role == Role::Sidecar;
-            spec.conf = conf();
             node.pod_with(spec)
         });
         let pods = pods.collect::<Result<Vec<Pod>>>()?;
-        Ok(Self { program, node, dir, pods, shunt, running: Vec::new() })
+        Ok(Self { program, node, dir, pods, shunt, running: Vec::new(), sidecars: Vec::new() })
     }
 
     /// Starts what listens, from the back to the front.
@@ -130,10 +133,17 @@ impl<'a> Scene<'a> {
             self.serve(2, ORIGIN, self.program.origin)?;
         }
         self.serve(0, self.program.port, self.program.serve)?;
+        self.accompany()
+    }
+
+    /// Starts sidecars, where there are some, instead of those that run: they keep connections, and
+    /// the first is not to be used for all that follows.
+    fn accompany(&mut self) -> Result<()> {
+        self.sidecars.clear();
         if self.program.role == Role::Sidecar {
             for pod in &self.pods {
                 let sidecar = envoy::start(Path::new("/run/envoy"), pod, HTTP, &self.node.dir)?;
-                self.running.push(sidecar);
+                self.sidecars.push(sidecar);
             }
         }
         Ok(())
@@ -216,7 +226,7 @@ impl<'a> Scene<'a> {
         measure::messages(self.shunt.then_some(self.node), &self.pods)
     }
 
-    fn signs(&self) -> Result<BTreeSet<String>> {
+    fn signs(&self) -> Result<[BTreeSet<String>; 2]> {
         let of = match self.program.role {
             _ if !self.shunt => &[],
             Role::Server | Role::Proxy => &self.pods[..1],
@@ -235,6 +245,7 @@ impl Drop for Scene<'_> {
                 eprintln!("{}: {error:#}", pod.name);
             }
         }
+        self.sidecars.clear();
         self.running.clear();
         let _ = fs::remove_dir_all(&self.dir);
     }
@@ -264,8 +275,9 @@ fn asked(mode: Mode) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Keys of shunt's conf that are tried with all programs, by the environment.
-fn conf() -> serde_json::Map<String, Value> {
+/// Keys of shunt's conf that are tried with all programs, by the environment; all others have their
+/// defaults.
+pub fn conf() -> serde_json::Map<String, Value> {
     let keys = [("watch", "SHUNT_WATCH"), ("blocking", "SHUNT_BLOCKING")];
     let set = keys.iter().filter_map(|(key, variable)| Some((key, env::var(variable).ok()?)));
     set.map(|(key, value)| (key.to_string(), value.into())).collect()

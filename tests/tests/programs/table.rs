@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, env, fmt, fs, path::Path, sync::Mutex};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/programs.md");
 const HEAD: &str =
-    "| program | role | how it reads | short way | new connections | signs | differs |
-|---|---|---|---|---|---|---|
+    "| program | role | how it reads | short way | new connections | seen | left to TCP for | differs |
+|---|---|---|---|---|---|---|---|
 ";
 
 /// What comes before a row where it is told: in a guest, nothing else is left of it.
@@ -28,7 +28,8 @@ pub struct Row {
     pub kept: Option<u64>,
     /// The same with a new connection for each request.
     pub new: Option<u64>,
-    pub signs: String,
+    /// What was seen of it, and why shunt left connections of its pod to TCP.
+    pub signs: [String; 2],
     /// From plain TCP, and how. Empty: it does not.
     pub differs: String,
 }
@@ -38,11 +39,14 @@ impl fmt::Display for Row {
         let Row { program, kept, new, signs, differs, .. } = self;
         let percent =
             |share: &Option<u64>| share.map_or("–".into(), |share| format!("{share} %"));
-        let [name, role] = key(program);
+        let ([name, role], [seen, reasons]) = (key(program), signs);
         let reader = program.reader.as_a_person_says();
         let differs = if differs.is_empty() { "no" } else { differs };
         let (kept, new) = (percent(kept), percent(new));
-        write!(f, "| {name} | {role} | {reader} | {kept} | {new} | {signs} | {differs} |")
+        write!(
+            f,
+            "| {name} | {role} | {reader} | {kept} | {new} | {seen} | {reasons} | {differs} |"
+        )
     }
 }
 
@@ -118,7 +122,7 @@ fn cells(row: &str) -> [String; 2] {
 fn verdict(row: &str) -> (bool, bool) {
     let cells: Vec<&str> = row.split('|').map(str::trim).collect();
     let share = cells[4].trim_end_matches(" %").parse::<u64>();
-    (cells[7] == "no", share.is_ok_and(|share| share >= MOST))
+    (cells[8] == "no", share.is_ok_and(|share| share >= MOST))
 }
 
 fn found() -> Vec<(String, String)> {

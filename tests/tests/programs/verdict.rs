@@ -1,11 +1,12 @@
 //! What is said of a program: whether it differs from plain TCP, and how much took the short way.
 
 use crate::{
-    play::{Answer, Mode, Play, patience, play},
+    play::{Answer, Mode, Play, conf, patience, play},
     program::{Program, Reader},
     table::{self, Row},
 };
 use anyhow::{Context as _, Result, ensure};
+use shim::layout::Watch;
 use std::{collections::BTreeMap, env, time::Duration};
 use tests::node::Node;
 
@@ -17,7 +18,8 @@ pub const MOST: u64 = 90;
 /// # Errors
 /// It cannot be played on plain TCP; it differs from it; or less took the short way than must.
 pub fn of(program: &Program) -> Result<()> {
-    let node = Node::new("play")?;
+    let mut node = Node::new("play")?;
+    node.conf = conf();
     let plain = play(program, &node, false, |_| patience()).context("on plain TCP")?;
     for answer in &plain.answers {
         is_right(answer, &plain.sums)
@@ -42,7 +44,7 @@ pub fn of(program: &Program) -> Result<()> {
         watched,
         kept,
         new,
-        signs: shunted.signs.into_iter().collect::<Vec<_>>().join(", "),
+        signs: shunted.signs.map(|signs| signs.into_iter().collect::<Vec<_>>().join(", ")),
         differs: differs.clone().unwrap_or_default(),
     })?;
     ensure!(differs.is_none(), "not as on plain TCP: {}", differs.unwrap_or_default());
@@ -54,10 +56,12 @@ pub fn of(program: &Program) -> Result<()> {
     Ok(())
 }
 
-/// How programs are watched: as conf says, or else as this kernel allows.
+/// How programs are watched.
 fn watched(node: &Node) -> Result<String> {
-    let found = if node.is_watched()? { "fentry" } else { "names" };
-    Ok(env::var("SHUNT_WATCH").unwrap_or_else(|_| found.into()))
+    let watch = node.datapath()?.node()?.watch;
+    let ways = [Watch::Names, Watch::Fentry, Watch::Kprobe, Watch::Syscalls];
+    let way = ways.iter().find(|way| **way as u64 == watch).context("watched how?")?;
+    Ok(format!("{way:?}").to_lowercase())
 }
 
 /// Whether the most of its messages must take the short way. Where programs are known by name, who
