@@ -1,8 +1,8 @@
 //! What a pod wants: whether it is accelerated, and how.
 
-use shim::{datapath::Wants, layout::Policy};
+use shim::{datapath::Wants, habits::Named, layout::Policy};
 
-use crate::conf::{Bandwidth, Conf, Mptcp, RuntimeConfig, Switch};
+use crate::conf::{Bandwidth, Conf, Mptcp, ProgramName, RuntimeConfig, Switch};
 use crate::env::Call;
 
 const ACCELERATE: &str = "shunt/accelerate";
@@ -49,9 +49,15 @@ pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
     };
     Ok(Wants {
         policy,
-        trusted: conf.trusted_programs.iter().map(|name| name.0).collect(),
+        trusted: named(&conf.trusted_programs, false)
+            .chain(named(&conf.polling_programs, true))
+            .collect(),
         no_mptcp: captured && conf.mptcp == Mptcp::Refuse && !shim::mptcp::is_safe(),
     })
+}
+
+fn named(names: &[ProgramName], polls: bool) -> impl Iterator<Item = Named> {
+    names.iter().map(move |name| Named { name: name.0, polls })
 }
 
 /// What an annotation says. A wrong value is warned of, and as if it were not there.

@@ -272,9 +272,9 @@ pub struct Flow {
     pub stage: u32,
     /// [`Reasons::index`] of why it is [`Flow::PLAIN`].
     pub why: u32,
-    /// 1: the own program is trusted.
+    /// [`Trust`] in the own program; 0: none.
     pub trusted: u32,
-    /// [`Flow::NOT_TRUSTED`], [`Flow::TRUSTED`] or [`Flow::MAY_SLEEP`]: what is known of the peer's program.
+    /// Likewise in the peer's.
     pub peer_trust: u32,
     /// 1: this socket sends urgent data.
     pub urgent: u32,
@@ -329,11 +329,6 @@ impl Flow {
     pub const LEAVING: u32 = 2;
     /// Not in the sockhash.
     pub const PLAIN: u32 = 3;
-
-    pub const NOT_TRUSTED: u32 = 0;
-    pub const TRUSTED: u32 = 1;
-    /// Also while it sleeps in recv(2).
-    pub const MAY_SLEEP: u32 = 2;
 }
 
 /// What [`name::INSPECT`] tells of a socket in the sockhash. It is the packet that the program runs

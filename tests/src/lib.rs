@@ -26,6 +26,7 @@ pub mod cni;
 pub mod cpu;
 pub mod envoy;
 pub mod istio;
+pub mod listening;
 pub mod listing;
 pub mod mptcp;
 pub mod neighbour;

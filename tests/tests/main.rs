@@ -16,6 +16,7 @@ mod pressure;
 mod scale;
 mod semantics;
 mod sidecar;
+mod trust;
 mod verbs;
 
 use libtest_mimic::Trial;
@@ -35,6 +36,7 @@ fn all() -> Vec<Trial> {
         pressure::tests(),
         bulk::tests(),
         guards::tests(),
+        trust::tests(),
         install::tests(),
         deploy::tests(),
         operate::tests(),

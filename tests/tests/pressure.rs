@@ -135,7 +135,10 @@ pub fn fill(
         release.wait()?;
         Ok(streams.iter().map(|(_, sent)| *sent).max())
     })?;
-    filled.wait()?;
+    if let Err(late) = filled.wait() {
+        // Its own reason says more.
+        return Err(writer.join_within(Duration::ZERO).err().unwrap_or(late));
+    }
     let grown = held()?.saturating_sub(before);
     release.raise()?;
     let sent = writer.join()?.context("no connection")?;

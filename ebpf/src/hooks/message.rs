@@ -50,7 +50,7 @@ pub fn run(ctx: &SkMsgContext) {
             // Counted when the socket has left.
             Why::Leaving => (),
             // These keep a flow on TCP and cannot end its time on the short way.
-            Why::NotMet | Why::Unread | Why::Overruled => (),
+            Why::NotMet | Why::NotAccepted | Why::Unread | Why::Overruled => (),
         }
     }
     flow.tcp_bytes += u64::from(size);

@@ -68,13 +68,15 @@ fn listens(ctx: &SockOpsContext) {
     let id = maps::current_pod();
     let Some(name) = task::process_name() else { return };
     let program = Program { pod: id, name, ..Program::default() };
-    if !habits::of(&program).is_some_and(|habit| habit.trusted == Habit::NAMED) {
+    let Some(named) = habits::of(&program).filter(|habit| habit.trusted == Habit::NAMED) else {
         return;
-    }
+    };
+    let polls = named.polls;
     let port = field!(ctx, local_port) as u16;
     let accepts = Program { pod: id, port, ..Program::default() };
     if let Some(habit) = habits::of_or_new(pod, &accepts) {
         habit.trusted = Habit::NAMED;
+        habit.polls = polls;
     }
 }
 
@@ -110,8 +112,8 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
     let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
     add(pod.counters.plain_bytes.counter(flow.why), sent);
     let would = flow.why == Reasons::OBSERVED
-        && trust::of(&flow.own) != Flow::NOT_TRUSTED
-        && (flow.peer_trust != Flow::NOT_TRUSTED || trust::of(&peer) != Flow::NOT_TRUSTED);
+        && trust::of(&flow.own) != 0
+        && (flow.peer_trust != 0 || trust::of(&peer) != 0);
     if would {
         add(&mut pod.counters.foretold_bytes, sent);
     }

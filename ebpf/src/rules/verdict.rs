@@ -3,6 +3,8 @@
 pub enum Why {
     /// The peer is not known yet.
     NotMet,
+    /// The peer was not accepted yet, so that its mode is not known.
+    NotAccepted,
     /// The order rule does not allow the short way yet.
     Unread,
     /// The peer sleeps in recv(2).
