@@ -36,6 +36,9 @@ pub fn tests() -> Vec<Trial> {
 
 const QUEUE_LIMIT: u64 = 2 << 20;
 const PATTERN: Pattern = Pattern { seed: 21 };
+/// What each connection does before, with bytes each.
+const EXCHANGES: usize = 4;
+const EXCHANGED: usize = 4 << 10;
 
 /// Bytes of memory that all TCP sockets of the machine hold (`mem` in /proc/net/sockstat, pages).
 fn tcp_memory() -> Result<u64> {
@@ -65,9 +68,15 @@ pub fn fill(
         let mut streams: Vec<Stream> = (0..connections)
             .map(|_| Stream::accept(&listener, NonBlocking))
             .collect::<Result<_>>()?;
-        // Shows how it reads, and then reads no more.
         streams.iter_mut().try_for_each(|stream| stream.read_exact(&mut [0]))?;
         accepted.raise()?;
+        // Shows how it reads, and then reads no more.
+        for stream in &mut streams {
+            for _ in 0..EXCHANGES {
+                stream.read_exact(&mut [0; EXCHANGED])?;
+                stream.write_all(b"!")?;
+            }
+        }
         done.wait()?;
         // All that was taken from the sender must come, in order. From all at once, as event loops
         // read: the timers of those that Linux 6.18.15 stalls back off while others are read.
@@ -95,6 +104,12 @@ pub fn fill(
         }
         // What is sent before goes by TCP, and then all that follows until it is read.
         accepted.wait()?;
+        for (stream, _) in &mut streams {
+            for _ in 0..EXCHANGES {
+                stream.write_all(&[b'?'; EXCHANGED])?;
+                stream.read_exact(&mut [0])?;
+            }
+        }
         let mut bytes = vec![0; message];
         // Until nothing goes into any of them for a while: TCP's own buffers grow as it goes.
         let mut quiet = 0;

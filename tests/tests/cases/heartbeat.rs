@@ -52,8 +52,8 @@ fn compare(rule: &str) -> Result<()> {
     let attached = pods(true)?;
     let seen = cut(&attached, rule).context("between attached pods")?;
     ensure!(plain == (true, true), "by plain TCP silent and whole: {plain:?}");
-    ensure!(seen == plain, "between attached pods silent and whole: {seen:?}");
     let counters = node.counters(&attached[1])?;
+    ensure!(seen == plain, "between attached pods silent and whole: {seen:?}, {counters:?}");
     ensure!(counters.shunted.messages > 0, "the short way was not taken: {counters:?}");
     Ok(())
 }

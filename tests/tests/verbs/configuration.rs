@@ -83,7 +83,10 @@ fn policy() -> Result<()> {
     let pod = node.pod("defaults")?;
     let policy = node.datapath()?.pod(id(&pod)?)?.context("no entry")?.policy;
     ensure!(policy.proxy_ports == [15001, 15006] && policy.proxy_uid == 1337, "{policy:?}");
-    ensure!(policy.queue_limit == 2 << 20 && policy.excluded_ports == [0; 16], "{policy:?}");
+    ensure!(
+        policy.queue_limit == 8 << 20 && policy.heartbeat == 10 && policy.excluded_ports == [0; 16],
+        "{policy:?}"
+    );
     ensure!(policy.captured == Policy::NOT_CAPTURED, "{policy:?}");
 
     let mut spec = PodSpec::new("set").annotate("sidecar.istio.io/status", "{}");
