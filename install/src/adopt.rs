@@ -19,7 +19,7 @@ use shim::{
 
 use crate::{
     conflist::SHUNT,
-    net_d,
+    net_d::{self, Own},
     output::{Exit, Output},
     paths, pods,
     width::count,
@@ -86,7 +86,9 @@ impl<'a> Adoption<'a> {
         cni: &'a paths::Cni,
         logs: &'a pods::Logs,
     ) -> anyhow::Result<Self> {
-        let (_, mut conf) = net_d::entry(&Disk, &cni.net_dir)?;
+        let Own { mut entry, name, version, .. } = net_d::entry(&Disk, &cni.net_dir)?;
+        let conf = &mut entry;
+        (conf["name"], conf["cniVersion"]) = (name.into(), version.into());
         conf["pinPath"] = json!(paths.pin_path);
         conf["lockFile"] = json!(paths.lock_file);
         // The plugin then tells this process why it refuses.
@@ -96,7 +98,7 @@ impl<'a> Adoption<'a> {
             Some(root) => root.into(),
             None => cgroup::root()?,
         };
-        Ok(Self { paths, bin_dir: &cni.bin_dir, logs, conf, root })
+        Ok(Self { paths, bin_dir: &cni.bin_dir, logs, conf: entry, root })
     }
 
     pub fn pods(&self) -> Vec<PodCgroup> {

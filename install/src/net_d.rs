@@ -290,12 +290,18 @@ fn multus_source(
     Ok(None)
 }
 
-/// Shunt's entry in the first list that has one, with the keys that a runtime adds to it, and the file
-/// that it is in.
-///
+/// Shunt's entry in the first list that has one.
+pub struct Own {
+    pub list: PathBuf,
+    pub entry: Value,
+    /// Of the list: what a runtime adds to the entry.
+    pub name: String,
+    pub version: String,
+}
+
 /// # Errors
 /// The folder cannot be read, or no list has it.
-pub fn entry(all: &impl Files, dir: &Path) -> Result<(PathBuf, Value)> {
+pub fn entry(all: &impl Files, dir: &Path) -> Result<Own> {
     for path in files(all, dir, &EXTENSIONS)? {
         // What cannot be read a runtime does not use either.
         let Ok(Some(text)) = read(all, &path) else { continue };
@@ -303,10 +309,9 @@ pub fn entry(all: &impl Files, dir: &Path) -> Result<(PathBuf, Value)> {
         let mut entries = conflist::entries(&text)?;
         let (own, _) = drop_ins(all, dir, &conf).unwrap_or_default();
         entries.extend(own.iter().filter_map(|(_, text)| serde_json::from_str(text).ok()));
-        if let Some(mut entry) = entries.into_iter().next() {
-            entry["name"] = Value::from(&*conf.name);
-            entry["cniVersion"] = conf.newest_version().into();
-            return Ok((path, entry));
+        if let Some(entry) = entries.into_iter().next() {
+            let (version, name) = (conf.newest_version(), conf.name);
+            return Ok(Own { list: path, entry, name, version });
         }
     }
     Err(anyhow!("no list in {} has an entry of shunt", dir.display()))

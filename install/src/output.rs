@@ -19,6 +19,9 @@ pub const EXIT_CODES: &str = "Exit codes:
   3  this node cannot accelerate
   4  not within the time given; the message says what is left to wait for";
 
+/// Of a failure that needs no more than a line.
+const UNCHANGED: &str = "all is as it was";
+
 /// Why an answer could not be written. Known at the end, as it is no reason to stop half-way.
 static UNWRITTEN: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
@@ -64,7 +67,7 @@ impl Stopped {
                 || matches!(errno, Some(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM))
         });
         let next = if root { "run it as root" } else { "mend that and call it again" };
-        Self { error, done: Vec::new(), stays: "all is as it was".into(), next: next.into() }
+        Self { error, done: Vec::new(), stays: UNCHANGED.into(), next: next.into() }
     }
 }
 
@@ -113,6 +116,8 @@ impl Output {
         let error = format!("{error:#}");
         if self.json {
             write(&json!({"error": error, "done": done, "stays": stays, "next": next}).to_string());
+        } else if done.is_empty() && stays == UNCHANGED {
+            eprintln!("shuntctl: {error}; {next}");
         } else {
             let done = if done.is_empty() { "nothing".into() } else { done.join("; ") };
             let told = format!("shuntctl: {error}\ndone: {done}\nstays: {stays}\nnext: {next}");

@@ -7,6 +7,7 @@ mod forging;
 mod guards;
 mod install;
 mod load;
+mod node;
 mod operate;
 mod order;
 mod pairing;
@@ -35,6 +36,7 @@ fn all() -> Vec<Trial> {
         bulk::tests(),
         guards::tests(),
         install::tests(),
+        node::tests(),
         deploy::tests(),
         operate::tests(),
         churn::tests(),

@@ -4,7 +4,8 @@ use crate::{
     binary,
     conflist::SHUNT,
     entry::{Beside, Wanted},
-    net_d, paths,
+    net_d::{self, Own},
+    paths,
     world::Disk,
 };
 
@@ -12,8 +13,8 @@ use super::Finding;
 
 pub fn conflist(cni: &paths::Cni) -> Finding {
     const CHECK: &str = "conflist";
-    let (list, entry) = match net_d::entry(&Disk, &cni.net_dir) {
-        Ok(found) => found,
+    let Own { list, entry, .. } = match net_d::entry(&Disk, &cni.net_dir) {
+        Ok(own) => own,
         Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "call `shuntctl install`"),
     };
     let plugin = cni.bin_dir.join(SHUNT);
