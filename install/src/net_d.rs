@@ -63,6 +63,8 @@ pub fn read(files: &impl Files, path: &Path) -> Result<Option<String>, Unready> 
         ensure!(!bytes.trim_ascii().is_empty(), "it is empty");
         let text = String::from_utf8(bytes)?;
         Conf::parse(&text)?;
+        // What is not understood to its end could not be taken back either.
+        conflist::value(&text)?;
         Ok(Some(text))
     };
     text().map_err(|why| Unready::Unusable { path: path.to_owned(), why })
@@ -317,5 +319,7 @@ pub fn entry(all: &impl Files, dir: &Path) -> Result<Own> {
     Err(anyhow!("no list in {} has an entry of shunt", dir.display()))
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,7 @@ impl Removal {
             return Ok(());
         }
         let text = match String::from_utf8(bytes) {
-            Ok(text) if serde_json::from_str::<Value>(&text).is_ok() => text,
+            Ok(text) if conflist::value(&text).is_ok() => text,
             // A runtime may read it once it is whole. Others' files may be of any kind.
             text => {
                 let text =
