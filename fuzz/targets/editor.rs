@@ -7,7 +7,7 @@
 mod conflist;
 
 use libfuzzer_sys::fuzz_target;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 fuzz_target!(|text: &str| {
     let entry = json!({"type": "shunt", "excludedPorts": [1]});

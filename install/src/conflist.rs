@@ -61,7 +61,7 @@ impl<'a> Conf<'a> {
     }
 
     /// All networks that Multus' conf has in itself.
-    fn delegates(&self) -> impl Iterator<Item = &'a str> {
+    fn delegates(&self) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
         self.delegates.iter().flatten().map(|delegate| delegate.get())
     }
 

@@ -1,6 +1,7 @@
 //! `doctor`: what this node can do, and why not. Found by trying, never by a version.
 
 mod in_list;
+mod lockdown;
 
 use std::{
     fmt, fs,
@@ -73,7 +74,7 @@ impl Doctor {
 
 /// All that can be known before a pod comes.
 pub fn findings(datapath: &paths::Datapath, cni: &paths::Cni) -> Vec<Finding> {
-    let mut findings = vec![kernel(), fields()];
+    let mut findings = vec![kernel(), lockdown::lockdown(), fields()];
     findings.extend(programs());
     findings.extend([jit(), bpffs(&datapath.pin_path), cgroups()]);
     findings.extend([foreign_programs(), net_cls(), mptcp()]);

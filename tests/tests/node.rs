@@ -6,6 +6,7 @@ mod binary;
 mod claim;
 mod doubt;
 mod entry;
+mod layouts;
 mod links;
 mod locks;
 mod owners;
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         doubt::tests(),
         binary::tests(),
         links::tests(),
+        layouts::tests(),
         entry::tests(),
         locks::tests(),
         told::tests(),
