@@ -76,6 +76,7 @@ fuzz: setup
 
 lint: setup
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	scripts/layers
 	cargo fmt --check
 	cargo fmt --check --manifest-path ebpf/Cargo.toml
 	cargo clippy --all-targets -- -D warnings

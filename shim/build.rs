@@ -37,7 +37,9 @@ fn main() {
 
 fn build(object: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("shim lies in the workspace");
-    for source in ["ebpf/src", "ebpf/Cargo.toml", "ebpf/Cargo.lock", "shim/src/layout.rs"] {
+    for source in
+        ["ebpf/src", "ebpf/Cargo.toml", "ebpf/Cargo.lock", "shim/src/layout.rs", "shim/src/layout"]
+    {
         println!("cargo:rerun-if-changed={}", root.join(source).display());
     }
     // Shared by all profiles and targets of user space.

@@ -1,79 +1,95 @@
 //! The kernel's half of shunt: programs that are loaded once per node and pinned.
 //!
-//! [`establish`] runs when a connection of an attached pod is made and pairs its ends;
-//! [`message`] runs for every message sent on a paired socket and decides which way it goes;
-//! [`bulk`] lets a socket go whose bytes TCP carries better;
-//! [`nudge`] tells a reader of what its last read left; [`setsockopt`] refuses what such a socket
-//! cannot have; [`odd`] watches, where the kernel has trampolines, for what needs TCP; [`inspect`]
-//! tells user space of a socket.
+//! Four layers, and each knows only those below it: [`hooks`] is where the kernel calls, [`rules`]
+//! decides, [`state`] is what shunt keeps, [`kernel`] reads what the kernel has.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-mod bulk;
-mod establish;
-mod inspect;
+mod hooks;
 mod kernel;
-mod maps;
-mod message;
-mod nudge;
-mod odd;
-mod order;
-mod queue;
-mod reader;
-mod seen;
-mod setsockopt;
-mod socket;
-mod word;
+mod rules;
+mod state;
 
 use aya_ebpf::{
-    macros::{cgroup_sockopt, classifier, fentry, sk_msg, sock_ops},
-    programs::{FEntryContext, SkMsgContext, SockOpsContext, SockoptContext, TcContext},
+    macros::{
+        cgroup_sock, cgroup_sockopt, classifier, fentry, kprobe, raw_tracepoint, sk_msg, sock_ops,
+    },
+    programs::{
+        FEntryContext, ProbeContext, RawTracePointContext, SkMsgContext, SockContext,
+        SockOpsContext, SockoptContext, TcContext,
+    },
 };
 
 /// Always 1: 0 would discard what other programs on the cgroup answered.
 #[sock_ops]
 pub fn shunt_establish(ctx: SockOpsContext) -> u32 {
-    establish::run(&ctx);
+    hooks::sock_ops::run(&ctx);
     1
 }
 
 /// Always SK_PASS: a message that is not redirected goes by TCP.
 #[sk_msg]
 pub fn shunt_message(ctx: SkMsgContext) -> u32 {
-    message::run(&ctx);
+    hooks::message::run(&ctx);
     aya_ebpf::bindings::sk_action::SK_PASS
 }
 
 /// 0 refuses: setsockopt(2) fails with EPERM.
 #[cgroup_sockopt(setsockopt)]
 pub fn shunt_setsockopt(ctx: SockoptContext) -> i32 {
-    setsockopt::allows(&ctx).into()
+    hooks::setsockopt::allows(&ctx).into()
 }
 
 /// 1: the socket is in the sockhash.
 #[classifier]
 pub fn shunt_inspect(ctx: TcContext) -> i32 {
-    inspect::run(&ctx).is_some().into()
+    hooks::inspect::run(&ctx).is_some().into()
 }
 
-#[fentry]
-pub fn shunt_splice(ctx: FEntryContext) -> i32 {
-    odd::on_splice(&ctx);
+/// 0 refuses: socket(2) fails with EPERM.
+#[cgroup_sock(sock_create)]
+pub fn shunt_sock_create(ctx: SockContext) -> i32 {
+    hooks::sock_create::allows(&ctx).into()
+}
+
+/// For the trial at load.
+#[sk_msg]
+pub fn shunt_trial(ctx: SkMsgContext) -> u32 {
+    hooks::trial::run(&ctx);
+    aya_ebpf::bindings::sk_action::SK_PASS
+}
+
+#[raw_tracepoint]
+pub fn shunt_syscalls(ctx: RawTracePointContext) -> i32 {
+    hooks::watch_syscalls::run(&ctx);
     0
 }
 
-#[fentry]
-pub fn shunt_recvmsg(ctx: FEntryContext) -> i32 {
-    odd::on_recvmsg(&ctx);
-    0
+/// One watcher of a function of the kernel's, by fentry and by kprobe.
+macro_rules! watcher {
+    ($fentry:ident, $kprobe:ident, $watch:path) => {
+        #[fentry]
+        pub fn $fentry(ctx: FEntryContext) -> i32 {
+            $watch(&ctx);
+            0
+        }
+
+        #[kprobe]
+        pub fn $kprobe(ctx: ProbeContext) -> u32 {
+            $watch(&ctx);
+            0
+        }
+    };
 }
 
-#[fentry]
-pub fn shunt_sendmsg(ctx: FEntryContext) -> i32 {
-    odd::on_sendmsg(&ctx);
-    0
-}
+watcher!(fentry_splice, kprobe_splice, hooks::watch_functions::splice);
+watcher!(fentry_recvmsg, kprobe_recvmsg, hooks::watch_functions::recvmsg);
+watcher!(fentry_bpf_recvmsg, kprobe_bpf_recvmsg, hooks::watch_functions::recvmsg);
+watcher!(fentry_bpf_sendmsg, kprobe_bpf_sendmsg, hooks::watch_functions::sendmsg);
+watcher!(fentry_ioctl, kprobe_ioctl, hooks::watch_functions::ioctl);
+watcher!(fentry_bpf_ioctl, kprobe_bpf_ioctl, hooks::watch_functions::ioctl);
+watcher!(fentry_send_zc, kprobe_send_zc, hooks::watch_functions::send_zc);
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -147,8 +147,8 @@ impl<'a> Adoption<'a> {
                 bail!("{}", why.trim());
             }
         }
-        let datapath = datapath()?.context("nothing is pinned")?;
-        Ok(datapath.adopt_listeners(&processes).context("what it listens for stays with TCP"))
+        let mut datapath = datapath()?.context("nothing is pinned")?;
+        Ok(datapath.adopt_listeners(id, &processes).context("what it listens for stays with TCP"))
     }
 
     /// CNI ADD. What the plugin logs.

@@ -9,15 +9,19 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::{
+    errno::Errno,
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
 use serde::Serialize;
 use shim::{
     cgroup,
     datapath::{self, Datapath},
     drain,
-    layout::VERSION,
+    layout::{Fionread, VERSION, Watch},
     lock::Lock,
     probe::{self, Attached},
+    watchers::Found,
 };
 
 use crate::{
@@ -142,24 +146,62 @@ fn fields() -> Finding {
 }
 
 fn programs() -> Vec<Finding> {
-    let watchers = match probe::programs() {
-        Ok(watchers) => watchers,
+    match probe::programs() {
+        Ok(found) => vec![
+            Finding::ok("programs", "the kernel takes all programs and maps"),
+            watch(&found),
+            fionread(&found),
+        ],
         Err(why) => {
             let todo = "run it as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; else this \
                         kernel lacks what shunt needs";
-            return vec![Finding::no("programs", brief(&why), todo).with_detail(&why)];
+            vec![Finding::no("programs", brief(&why), todo).with_detail(&why)]
         }
-    };
-    let watchers = match watchers {
-        Ok(()) => Finding::ok("trampolines", "odd uses of sockets are seen, and go by TCP"),
-        Err(why) => Finding::limited(
-            "trampolines",
-            format!("{}: splice(2), MSG_WAITALL and MSG_OOB are not seen", brief(&why)),
-            "set the annotation shunt/accelerate: \"off\" for pods that use these",
-        )
-        .with_detail(&why),
-    };
-    vec![Finding::ok("programs", "the kernel takes all programs and maps"), watchers]
+    }
+}
+
+/// How it becomes known what programs do with their sockets.
+fn watch(found: &Found) -> Finding {
+    const CHECK: &str = "watch";
+    let why = |errno: u64| Errno::from_raw(errno as i32).desc();
+    match found.choose(None) {
+        Watch::Fentry => Finding::ok(CHECK, "by fentry: programs are known after one exchange"),
+        Watch::Kprobe => {
+            let found = format!(
+                "by kprobes (fentry: {}): programs are known after one exchange",
+                why(found.no_fentry)
+            );
+            Finding::ok(CHECK, found)
+        }
+        _ => Finding::limited(
+            CHECK,
+            format!(
+                "by name: the kernel takes neither fentry ({}) nor kprobes ({}), so only the \
+                 programs in `trustedPrograms` are accelerated",
+                why(found.no_fentry),
+                why(found.no_kprobe)
+            ),
+            "name your programs there, or set `\"watch\": \"syscalls\"`, which costs every \
+             system call of the node some 50 ns",
+        ),
+    }
+}
+
+fn fionread(found: &Found) -> Finding {
+    const CHECK: &str = "FIONREAD";
+    let cases = [
+        (Fionread::TCP_ONLY, "what came by TCP"),
+        (Fionread::REDIRECTED_ONLY, "what took the short way"),
+        (Fionread::BOTH, "both together"),
+        (Fionread::DRAINED, "what is left of TCP's"),
+    ];
+    let wrong: Vec<_> =
+        cases.iter().filter(|(case, _)| found.fionread & case == 0).map(|(_, of)| *of).collect();
+    if wrong.is_empty() {
+        return Finding::ok(CHECK, "counts right: programs that ask it are accelerated too");
+    }
+    let found = format!("does not count {}: programs that ask it stay TCP", wrong.join(", "));
+    Finding::ok(CHECK, found)
 }
 
 /// The kernel's own word, without what its verifier wrote.

@@ -15,14 +15,17 @@ mod keeper;
 mod libcni;
 mod links;
 mod metrics;
+mod mode;
 mod net_d;
 mod output;
 mod paths;
 mod pods;
+mod programs;
 mod removal;
 mod rewrites;
 #[cfg(test)]
 mod search;
+mod settings;
 mod status;
 mod uninstall;
 mod upgrade;
@@ -51,6 +54,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Drain(drain::Drain),
     Install(install::Install),
+    Mode(mode::Mode),
     Status(status::Status),
     Uninstall(uninstall::Uninstall),
     Upgrade(upgrade::Upgrade),
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Install(install) => install.run(output),
+        Command::Mode(mode) => mode.run(output),
         Command::Status(status) => status.run(output),
         Command::Uninstall(uninstall) => uninstall.run(output),
         Command::Upgrade(upgrade) => upgrade.run(output),

@@ -13,7 +13,9 @@ use std::{
 use anyhow::Result;
 use shim::{
     datapath::Datapath,
-    layout::{Counters, Node, NotAccelerated, NotPaired, PodId, ToTcp, Traffic, Turned},
+    layout::{
+        Counters, Late, Node, NotAccelerated, NotPaired, PodId, Reasons, ToTcp, Traffic, Watch,
+    },
 };
 
 /// Counters as Prometheus sees them: name, label, value.
@@ -87,8 +89,11 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         by_tcp,
         to_shunt,
         to_tcp,
-        turned: turns,
+        late,
         refused_options,
+        plain,
+        plain_bytes,
+        foretold_bytes,
     } = *counters;
     let traffic = |name: [&'static str; 2], Traffic { messages, bytes }: Traffic| {
         [(name[0], "", messages), (name[1], "", bytes)]
@@ -98,20 +103,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_not_paired_total",
         not_paired,
-        NotPaired {
-            remote,
-            no_peer,
-            unproven,
-            unanswered,
-            excluded_port,
-            blocking,
-            zerocopy,
-            turned,
-            counts_unread,
-            draining,
-            full,
-            refused
-        }
+        NotPaired { remote, no_peer, unproven, unanswered, excluded_port, draining, full, refused }
     );
     samples.extend(traffic(["shunt_shunted_messages_total", "shunt_shunted_bytes_total"], shunted));
     samples.extend(traffic(["shunt_by_tcp_messages_total", "shunt_by_tcp_bytes_total"], by_tcp));
@@ -120,15 +112,58 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_to_tcp_total",
         to_tcp,
-        ToTcp { queue_full, rcvlowat, blocking, turned, oob, bypassed, closing, draining, bulk }
+        ToTcp {
+            queue_full,
+            rcvlowat,
+            blocking,
+            distrusted,
+            oob,
+            bypassed,
+            closing,
+            draining,
+            bulk
+        }
     );
-    by_reason!(samples, "shunt_turned_total", turns, Turned { splice, waitall });
+    for (name, reasons) in
+        [("shunt_plain_connections_total", plain), ("shunt_plain_bytes_total", plain_bytes)]
+    {
+        let Reasons {
+            learning,
+            sleeps,
+            splices,
+            counts_unread,
+            waits_for_all,
+            zerocopy,
+            io_uring,
+            listener,
+            peer,
+            observed,
+            left,
+            refused,
+        } = reasons;
+        samples.extend([
+            (name, "learning", learning),
+            (name, "sleeps", sleeps),
+            (name, "splices", splices),
+            (name, "counts_unread", counts_unread),
+            (name, "waits_for_all", waits_for_all),
+            (name, "zerocopy", zerocopy),
+            (name, "io_uring", io_uring),
+            (name, "listener", listener),
+            (name, "peer", peer),
+            (name, "observed", observed),
+            (name, "left", left),
+            (name, "refused", refused),
+        ]);
+    }
+    samples.push(("shunt_foretold_bytes_total", "", foretold_bytes));
+    by_reason!(samples, "shunt_late_signs_total", late, Late { splice, fionread, waitall });
     samples.push(("shunt_refused_options_total", "", refused_options));
     samples
 }
 
 fn of_node(node: &Node) -> Vec<Sample> {
-    let Node { accelerated, not_accelerated, unwatched } = *node;
+    let Node { accelerated, not_accelerated, watch, .. } = *node;
     let mut samples = vec![("shunt_pods_accelerated_total", "", accelerated)];
     by_reason!(
         samples,
@@ -136,7 +171,7 @@ fn of_node(node: &Node) -> Vec<Sample> {
         not_accelerated,
         NotAccelerated { no_cgroup, foreign_program, full, refused }
     );
-    samples.push(("shunt_watched", "", u64::from(unwatched == 0)));
+    samples.push(("shunt_watched", "", u64::from(watch != Watch::Names as u64)));
     samples
 }
 

@@ -20,6 +20,7 @@ use shim::{
 use crate::{
     output::{Exit, Output},
     paths, pods,
+    programs::{self, Known},
 };
 
 /// Show which pods are accelerated, their connections, and how many bytes take the short way
@@ -30,6 +31,9 @@ pub struct Status {
     /// Show it again and again, so many seconds apart
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
     watch: Option<u64>,
+    /// Show what is known of each program, and whether its sockets take part
+    #[arg(long)]
+    programs: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,8 +42,12 @@ struct Report {
     /// Other layouts that are still pinned, with the sockets that they have.
     others: BTreeMap<String, usize>,
     draining: bool,
+    /// Connections are only looked at, in pods that do not say otherwise.
+    observing: bool,
     node: Option<Node>,
     pods: Vec<Pod>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    programs: Option<Vec<Known>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,8 +59,11 @@ struct Pod {
     /// Seconds since 1970.
     since: u64,
     connections: Connections,
-    /// Of what its sockets in the sockhash sent, the share that took the short way: 0 to 1.
+    /// Of what it sent to sockets of this node, the share that took the short way: 0 to 1. What stays
+    /// plain TCP is counted when its connection ends.
     share: Option<f64>,
+    /// The same with what would have taken it, had it not only been looked at.
+    foretold: Option<f64>,
     counters: Counters,
     /// With `--watch`, from the second look on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +96,7 @@ impl Status {
         self.datapath.may_look()?;
         let mut last: Option<(Instant, Report)> = None;
         loop {
-            let (now, mut report) = (Instant::now(), report(&self.datapath)?);
+            let (now, mut report) = (Instant::now(), report(&self.datapath, self.programs)?);
             let Some(seconds) = self.watch else {
                 output.print(&report);
                 return Ok(Exit::Done);
@@ -121,14 +132,16 @@ impl Report {
     }
 }
 
-fn report(paths: &paths::Datapath) -> anyhow::Result<Report> {
+fn report(paths: &paths::Datapath, programs: bool) -> anyhow::Result<Report> {
     let pins = &paths.pin_path;
     let mut report = Report {
         layout: VERSION,
         others: BTreeMap::new(),
         draining: false,
+        observing: false,
         node: None,
         pods: Vec::new(),
+        programs: None,
     };
     for folder in datapath::folders(pins) {
         if !folder.ends_with(VERSION) {
@@ -136,7 +149,11 @@ fn report(paths: &paths::Datapath) -> anyhow::Result<Report> {
             report.others.insert(folder.display().to_string(), sockets.map_or(0, |it| it.len()));
         }
     }
-    let Some(datapath) = Datapath::open(pins)? else { return Ok(report) };
+    let Some(mut datapath) = Datapath::open(pins)? else { return Ok(report) };
+    if programs {
+        report.programs = Some(programs::of_node(&mut datapath)?);
+    }
+    report.observing = datapath.is_observing()?;
     report.draining = drain::is_draining(&datapath::folder(pins))?;
     report.node = Some(datapath.node()?);
     report.pods = pods_of(&datapath).context("cannot read what is pinned")?;
@@ -161,15 +178,17 @@ fn pods_of(datapath: &Datapath) -> anyhow::Result<Vec<Pod>> {
         .map(|(id, pod)| {
             let theirs = addresses.iter().filter(|(_, owner)| owner.pod == id);
             let attached = attachments.iter().filter(|(_, attached)| attached.pod == id);
-            let Counters { shunted, by_tcp, .. } = pod.counters;
-            let sent = shunted.bytes + by_tcp.bytes;
+            let Counters { shunted, by_tcp, plain_bytes, foretold_bytes, .. } = pod.counters;
+            let sent = shunted.bytes + by_tcp.bytes + plain_bytes.total();
+            let share = |bytes: u64| (sent > 0).then(|| bytes as f64 / sent as f64);
             Pod {
                 id,
                 name: names.get(&id).cloned().unwrap_or_default(),
                 addresses: theirs.map(|(it, _)| Ipv6Addr::from(it.ip).to_canonical()).collect(),
                 since: attached.map(|(_, attached)| attached.since).min().unwrap_or_default(),
                 connections: connections.get(&id).copied().unwrap_or_default(),
-                share: (sent > 0).then(|| shunted.bytes as f64 / sent as f64),
+                share: share(shunted.bytes),
+                foretold: share(shunted.bytes + foretold_bytes),
                 counters: pod.counters,
                 rate: None,
             }

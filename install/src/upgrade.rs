@@ -18,7 +18,7 @@ use crate::{
     claim::{Claim, Purpose},
     drain::{Left, Patience, these},
     output::{Exit, Output},
-    paths, pods,
+    paths, pods, settings,
     width::count,
 };
 
@@ -60,7 +60,7 @@ impl Upgrade {
         let pins = &self.datapath.pin_path;
         let lock = || Lock::take(&self.datapath.lock_file, LOCK_PATIENCE);
         let held = lock()?;
-        let datapath = Datapath::open_or_load(pins)?;
+        let datapath = Datapath::open_or_load(pins, settings::of_node(&self.cni.net_dir))?;
         let pods = datapath.upgrade()?;
         let others: Vec<_> = datapath::folders(pins)
             .into_iter()

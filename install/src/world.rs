@@ -21,6 +21,7 @@ use crate::{
     drain::{self, Left, Patience},
     install::PATIENCE,
     paths::{Cni, Datapath},
+    settings,
 };
 
 /// Bytes. No network configuration is as long.
@@ -207,7 +208,8 @@ impl World for Host {
 
     fn load(&self) -> Result<(), Refusal> {
         let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        shim::datapath::Datapath::open_or_load(&self.datapath.pin_path).map(drop)
+        let settings = settings::of_node(&self.cni.net_dir);
+        shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
     }
 
     fn place(&self) -> Result<bool> {

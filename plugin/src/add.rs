@@ -4,13 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use shim::{
     cgroup::{self, Cgroup},
-    datapath::{Datapath, Names},
-    layout::{Attachment, MAX_CONTAINER_ID, Policy},
+    datapath::{Datapath, Names, Wants},
+    layout::{Attachment, MAX_CONTAINER_ID},
+    load::Settings,
     lock::Lock,
     refusal::Refusal,
 };
 
-use crate::conf::Conf;
+use crate::conf::{Conf, Mode, WatchConf};
 use crate::env::Call;
 use crate::error::Error;
 use crate::{addresses, policy, prev_result};
@@ -23,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
     let prev_result = conf.prev_result()?;
     let ips = prev_result::pod_ips(prev_result);
-    match policy::of_pod(conf, call).map(|policy| accelerate(conf, call, ips, &policy)) {
+    match policy::of_pod(conf, call).map(|wants| accelerate(conf, call, ips, &wants)) {
         Ok(Ok(())) => {}
         Ok(Err(refusal)) => log::warn!("not accelerated: {refusal}"),
         Err(reason) => log::info!("not accelerated: {reason}"),
@@ -31,10 +32,15 @@ pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
     Ok(prev_result.get().to_owned())
 }
 
-fn accelerate(conf: &Conf, call: &Call, ips: Vec<IpAddr>, policy: &Policy) -> Result<(), Refusal> {
+fn accelerate(conf: &Conf, call: &Call, ips: Vec<IpAddr>, wants: &Wants) -> Result<(), Refusal> {
     let _lock = Lock::take(&conf.lock_file.0, PATIENCE)?;
-    let mut datapath = Datapath::open_or_load(&conf.pin_path.0)?;
-    let attached = attach(&mut datapath, conf, call, ips, policy);
+    let watch = match conf.watch {
+        WatchConf::Auto => None,
+        WatchConf::Way(way) => Some(way),
+    };
+    let settings = Settings { watch, observe: conf.mode == Mode::Observe };
+    let mut datapath = Datapath::open_or_load(&conf.pin_path.0, settings)?;
+    let attached = attach(&mut datapath, conf, call, ips, wants);
     if let Err(refusal) = &attached {
         datapath.refused(refusal);
     }
@@ -46,7 +52,7 @@ fn attach(
     conf: &Conf,
     call: &Call,
     ips: Vec<IpAddr>,
-    policy: &Policy,
+    wants: &Wants,
 ) -> Result<(), Refusal> {
     let attachment = Attachment::new(&call.container_id, &call.ifname)
         .ok_or(Refusal::NameTooLong(MAX_CONTAINER_ID))?;
@@ -63,7 +69,7 @@ fn attach(
         namespace: call.arg("K8S_POD_NAMESPACE").unwrap_or_default(),
         pod: call.arg("K8S_POD_NAME").unwrap_or_default(),
     };
-    datapath.add(&attachment, names, &cgroup, &ips, policy)?;
+    datapath.add(&attachment, names, &cgroup, &ips, wants)?;
     log::info!("accelerated: {ips:?} in {}", cgroup.path.display());
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::{
 use log::LevelFilter;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
-use shim::layout::MAX_EXCLUDED_PORTS;
+use shim::layout::{MAX_EXCLUDED_PORTS, MAX_PROGRAM, Watch, padded};
 
 use crate::{
     env::{Verb, is_identifier},
@@ -40,6 +40,13 @@ pub struct Conf<'a> {
     pub queue_limit: u32,
     pub excluded_namespaces: Vec<String>,
     pub excluded_ports: ExcludedPorts,
+    /// Whether sockets that sleep in recv(2) take part.
+    pub blocking: Switch,
+    /// Counts when the node's programs are loaded.
+    pub mode: Mode,
+    pub watch: WatchConf,
+    pub trusted_programs: Vec<ProgramName>,
+    pub mptcp: Mptcp,
     pub log_file: Option<Absolute>,
     pub log_level: LevelFilter,
     pub pin_path: Absolute,
@@ -78,6 +85,57 @@ pub struct ValidAttachment {
 pub enum Switch {
     On,
     Off,
+}
+
+/// Whether connections take the short way, or are only looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Accelerate,
+    Observe,
+}
+
+/// How programs are watched; counts when the node's programs are loaded.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchConf {
+    /// As the kernel can.
+    #[default]
+    Auto,
+    #[serde(untagged)]
+    Way(Watch),
+}
+
+/// Whether captured pods find MPTCP where this kernel could not bear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mptcp {
+    Refuse,
+    Leave,
+}
+
+/// What the kernel calls a process (comm): at most 15 bytes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProgramName(pub [u8; MAX_PROGRAM]);
+
+impl TryFrom<String> for ProgramName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        let is_name = !name.is_empty() && !name.bytes().any(|byte| byte == 0);
+        let padded = is_name.then(|| padded(name.as_bytes())).flatten();
+        let longest = MAX_PROGRAM - 1;
+        padded.map(ProgramName).ok_or_else(|| {
+            format!("{name:?} is no name of a process: 1 to {longest} bytes, see /proc/PID/comm")
+        })
+    }
+}
+
+impl ProgramName {
+    /// Seen by `make test-programs` to read by recv(2) alone, and never to sleep there.
+    fn defaults() -> Vec<Self> {
+        padded(b"envoy").map(Self).into_iter().collect()
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -175,6 +233,11 @@ impl<'a> Conf<'a> {
             queue_limit: queue_limit.map_or(2 << 20, NonZeroU32::get),
             excluded_namespaces: keys.take("excludedNamespaces")?.unwrap_or_default(),
             excluded_ports: keys.take("excludedPorts")?.unwrap_or_default(),
+            blocking: keys.take("blocking")?.unwrap_or(Switch::Off),
+            mode: keys.take("mode")?.unwrap_or(Mode::Accelerate),
+            watch: keys.take("watch")?.unwrap_or_default(),
+            trusted_programs: keys.take("trustedPrograms")?.unwrap_or_else(ProgramName::defaults),
+            mptcp: keys.take("mptcp")?.unwrap_or(Mptcp::Refuse),
             log_file: keys.take("logFile")?,
             log_level: keys.take("logLevel")?.unwrap_or(LevelFilter::Info),
             pin_path: keys.take("pinPath")?.unwrap_or(Absolute(shim::paths::PINS.into())),

@@ -1,41 +1,53 @@
 //! What a pod wants: whether it is accelerated, and how.
 
-use shim::layout::Policy;
+use shim::{datapath::Wants, layout::Policy};
 
-use crate::conf::{Conf, Switch};
+use crate::conf::{Conf, Mptcp, Switch};
 use crate::env::Call;
 
 const ACCELERATE: &str = "shunt/accelerate";
+const BLOCKING: &str = "shunt/blocking";
+const MODE: &str = "shunt/mode";
 /// Istio's injector writes it into every pod that it gives a sidecar.
 const SIDECAR: &str = "sidecar.istio.io/status";
 
 /// Err tells why the pod is left alone.
-pub fn of_pod(conf: &Conf, call: &Call) -> Result<Policy, String> {
+pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
     let namespace = call.arg("K8S_POD_NAMESPACE").unwrap_or_default();
     if conf.excluded_namespaces.iter().any(|n| n == namespace) {
         return Err(format!("namespace {namespace} is excluded"));
     }
     let annotation = |key| conf.runtime.annotations.as_ref()?.get(key).map(String::as_str);
-    let accelerate = match annotation(ACCELERATE) {
-        Some("on") => Switch::On,
-        Some("off") => Switch::Off,
-        Some(wrong) => {
-            log::warn!("annotation {ACCELERATE}: {wrong:?} is neither \"on\" nor \"off\"");
-            conf.accelerate
-        }
-        None => conf.accelerate,
-    };
-    if accelerate == Switch::Off {
+    let on_off = [("on", Switch::On), ("off", Switch::Off)];
+    let switch = |key| choose(key, annotation(key), on_off);
+    if switch(ACCELERATE).unwrap_or(conf.accelerate) == Switch::Off {
         return Err("it is switched off".to_owned());
     }
-    Ok(Policy {
+    let modes = [("accelerate", Policy::ACCELERATE), ("observe", Policy::OBSERVE)];
+    let captured = annotation(SIDECAR).is_some();
+    let policy = Policy {
         queue_limit: conf.queue_limit,
         proxy_uid: conf.proxy_uid,
         proxy_ports: conf.proxy_ports,
-        captured: match annotation(SIDECAR) {
-            Some(_) => Policy::CAPTURED,
-            None => Policy::NOT_CAPTURED,
-        },
+        captured: if captured { Policy::CAPTURED } else { Policy::NOT_CAPTURED },
+        blocking: (switch(BLOCKING).unwrap_or(conf.blocking) == Switch::On).into(),
+        mode: choose(MODE, annotation(MODE), modes).unwrap_or(Policy::AS_NODE),
         excluded_ports: conf.excluded_ports.0,
+    };
+    Ok(Wants {
+        policy,
+        trusted: conf.trusted_programs.iter().map(|name| name.0).collect(),
+        no_mptcp: captured && conf.mptcp == Mptcp::Refuse && !shim::mptcp::is_safe(),
     })
+}
+
+/// What an annotation says. A wrong value is warned of, and as if it were not there.
+fn choose<T: Copy>(key: &str, said: Option<&str>, values: [(&str, T); 2]) -> Option<T> {
+    let said = said?;
+    let value = values.iter().find(|(name, _)| *name == said).map(|(_, value)| *value);
+    if value.is_none() {
+        let [(one, _), (other, _)] = values;
+        log::warn!("annotation {key}: {said:?} is neither {one:?} nor {other:?}");
+    }
+    value
 }

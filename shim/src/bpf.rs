@@ -22,7 +22,7 @@ macro_rules! plain_bytes {
         $(unsafe impl aya::Pod for $ty {})+
     };
 }
-plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets);
+plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit);
 
 /// # Safety
 /// `attr` must be what `cmd` reads, with pointers that are valid for it.

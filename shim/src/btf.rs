@@ -7,7 +7,11 @@ use std::fs;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::layout::Offsets;
+use crate::{
+    arch,
+    layout::{Offsets, Watch},
+    mptcp,
+};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -49,10 +53,36 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         recvmsg_parameters: btf.parameters("tcp_bpf_recvmsg")?,
         skb_hash: bytes("sk_buff", "hash")?,
         task_comm: bytes("task_struct", "comm")?,
+        task_group_leader: bytes("task_struct", "group_leader")?,
+        task_files: bytes("task_struct", "files")?,
+        task_io_uring: bytes("task_struct", "io_uring").unwrap_or(0),
+        files_fdt: bytes("files_struct", "fdt")?,
+        fdtable_fd: bytes("fdtable", "fd")?,
+        fdtable_max_fds: bytes("fdtable", "max_fds")?,
+        file_private_data: bytes("file", "private_data")?,
+        sock_wq: bytes("sock", "sk_wq")?,
+        wait_head: bytes("socket_wq", "wait.head")?,
+        wait_entry_private: bytes("wait_queue_entry", "private")?,
+        wait_entry_link: bytes("wait_queue_entry", "entry")?,
+        tcp_is_mptcp_bits: btf.offset_bits("tcp_sock", "is_mptcp").unwrap_or(u32::MAX),
+        tcp_syn_smc_bits: btf.offset_bits("tcp_sock", "syn_smc").unwrap_or(u32::MAX),
+        tcp_callback_flags: bytes("tcp_sock", "bpf_sock_ops_cb_flags")?,
+        function_registers: arch::FUNCTION_REGISTERS,
+        syscall_registers: arch::SYSCALL_REGISTERS,
+        syscalls: arch::SYSCALLS,
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
         has_sk_setsockopt: btf.find(FUNC, "sk_setsockopt").is_some().into(),
+        watch: Watch::Names as u32,
+        fionread: 0,
+        mptcp_is_safe: mptcp::is_safe().into(),
     })
+}
+
+/// Whether this kernel has a function that programs can be attached to.
+pub fn has_function(function: &str) -> anyhow::Result<bool> {
+    let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
+    Ok(Btf::parse(&data)?.find(FUNC, function).is_some())
 }
 
 /// Whether a structure of this kernel's has a field.

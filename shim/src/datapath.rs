@@ -16,10 +16,19 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError},
     sys::SyscallError,
 };
-use aya_obj::generated::bpf_attach_type::{self, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS};
+use aya_obj::generated::bpf_attach_type::{
+    self, BPF_CGROUP_INET_SOCK_CREATE, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS,
+};
 
 use crate::{
-    bpf, cgroup::Cgroup, connections::Connections, layout::*, listeners, load, refusal::Refusal,
+    bpf,
+    cgroup::Cgroup,
+    connections::Connections,
+    habits::Habits,
+    layout::*,
+    listeners,
+    load::{self, Settings},
+    refusal::Refusal,
 };
 
 /// Whoever changes something through this holds the [`crate::lock::Lock`].
@@ -28,6 +37,7 @@ pub struct Datapath {
     pods: HashMap<MapData, PodId, Pod>,
     pod_ips: HashMap<MapData, Address, PodIp>,
     attachments: HashMap<MapData, Attachment, Attached>,
+    habits: Habits,
     node: Array<MapData, Node>,
     listeners: OwnedFd,
     cgroup_pod: OwnedFd,
@@ -41,11 +51,24 @@ pub struct Names<'a> {
     pub pod: &'a str,
 }
 
+/// Folders with a link for each pod.
+const PER_POD: [&str; 3] = [name::LINKS, name::GUARDS, name::NO_MPTCP];
+
+/// What a pod is to have.
+#[derive(Clone, Debug)]
+pub struct Wants {
+    pub policy: Policy,
+    /// Names of programs that are trusted from their first connection on.
+    pub trusted: Vec<[u8; MAX_PROGRAM]>,
+    /// Its programs find no MPTCP.
+    pub no_mptcp: bool,
+}
+
 impl Datapath {
     /// What is pinned below `pins` with this layout, loaded and pinned first if need be.
-    pub fn open_or_load(pins: &Path) -> Result<Self, Refusal> {
+    pub fn open_or_load(pins: &Path, settings: Settings) -> Result<Self, Refusal> {
         let pins = folder(pins);
-        load::load(&pins)?;
+        load::load(&pins, settings)?;
         Ok(Self::open_pins(&pins)?)
     }
 
@@ -65,6 +88,7 @@ impl Datapath {
             pods: load::map(pins, name::PODS)?.try_into()?,
             pod_ips: load::map(pins, name::POD_IPS)?.try_into()?,
             attachments: load::map(pins, name::ATTACHMENTS)?.try_into()?,
+            habits: Habits::open(pins)?,
             node: load::map(pins, name::NODE)?.try_into()?,
             listeners: other(name::LISTENERS)?,
             cgroup_pod: other(name::CGROUP_POD)?,
@@ -80,12 +104,13 @@ impl Datapath {
         names: Names,
         cgroup: &Cgroup,
         ips: &[IpAddr],
-        policy: &Policy,
+        wants: &Wants,
     ) -> Result<(), Refusal> {
         self.sweep()?;
         self.remove(attachment)?;
-        let added = self.register(attachment, names, cgroup.id, ips, policy);
-        let attached = added.and_then(|()| self.attach(cgroup));
+        let added = self.register(attachment, names, cgroup.id, ips, &wants.policy);
+        let known = added.and_then(|()| Ok(self.habits.name(cgroup.id, &wants.trusted)?));
+        let attached = known.and_then(|()| self.attach(cgroup, wants.no_mptcp));
         if attached.is_err() {
             self.remove(attachment)?;
         } else {
@@ -115,18 +140,14 @@ impl Datapath {
             let owner = PodIp { pod: id, attachment: attachment.id() };
             self.pod_ips.insert(Address::from(*ip), owner, 0).map_err(full(name::POD_IPS))?;
         }
-        let counters = self.pod(id)?.map_or_else(Counters::default, |pod| pod.counters);
-        self.describe(id, *policy, counters)?.map_err(full(name::PODS))
+        self.describe(id, *policy)?.map_err(full(name::PODS))
     }
 
     /// Writes the pod's entry: its policy, and what `pod_ips` says of its addresses.
-    fn describe(
-        &mut self,
-        id: PodId,
-        policy: Policy,
-        counters: Counters,
-    ) -> anyhow::Result<Result<(), MapError>> {
-        let mut pod = Pod { ipv4: [0; 4], ipv6: [0; 16], addresses: 0, policy, counters };
+    fn describe(&mut self, id: PodId, policy: Policy) -> anyhow::Result<Result<(), MapError>> {
+        let (counters, programs) =
+            self.pod(id)?.map_or_else(Default::default, |pod| (pod.counters, pod.programs));
+        let mut pod = Pod { ipv4: [0; 4], ipv6: [0; 16], addresses: 0, policy, counters, programs };
         for (address, _) in self.pod_ips()?.iter().filter(|(_, owner)| owner.pod == id) {
             pod.addresses += 1;
             match Ipv6Addr::from(address.ip).to_canonical() {
@@ -137,9 +158,14 @@ impl Datapath {
         Ok(self.pods.insert(id, pod, 0))
     }
 
-    fn attach(&self, cgroup: &Cgroup) -> Result<(), Refusal> {
+    fn attach(&self, cgroup: &Cgroup, no_mptcp: bool) -> Result<(), Refusal> {
         if self.is_attached(cgroup.id)? {
             return Ok(());
+        }
+        if no_mptcp {
+            let program = name::SOCK_CREATE;
+            let link = self.attach_program(cgroup, program, BPF_CGROUP_INET_SOCK_CREATE)?;
+            self.pin(&link, name::NO_MPTCP, cgroup.id)?;
         }
         // Guarded before it is accelerated.
         let guard = self.attach_program(cgroup, name::SETSOCKOPT, BPF_CGROUP_SETSOCKOPT)?;
@@ -186,7 +212,7 @@ impl Datapath {
             }
         }
         if let Some(known) = self.pod(pod)? {
-            self.describe(pod, known.policy, known.counters)??;
+            self.describe(pod, known.policy)??;
         }
         gone(self.attachments.remove(attachment))
     }
@@ -206,7 +232,7 @@ impl Datapath {
         let mut known: Vec<PodId> = self.pods.keys().collect::<Result<_, _>>()?;
         known.extend(self.attachments()?.iter().map(|(_, attached)| attached.pod));
         known.extend(self.pod_ips()?.iter().map(|(_, owner)| owner.pod));
-        for folder in [name::LINKS, name::GUARDS] {
+        for folder in PER_POD {
             let links = fs::read_dir(self.pins.join(folder))?.flatten();
             known.extend(links.filter_map(|link| link.file_name().to_str()?.parse::<PodId>().ok()));
         }
@@ -221,7 +247,7 @@ impl Datapath {
     }
 
     fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
-        for folder in [name::LINKS, name::GUARDS] {
+        for folder in PER_POD {
             match fs::remove_file(self.link_pin(folder, pod)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 _ => (),
@@ -237,6 +263,7 @@ impl Datapath {
                 gone(self.attachments.remove(&attachment))?;
             }
         }
+        self.habits.forget(pod)?;
         gone(self.pods.remove(&pod))
     }
 
@@ -266,14 +293,26 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses; a later call finishes what was begun.
     pub fn upgrade(&self) -> Result<usize, Refusal> {
-        load::load_and_pin(&self.pins)?;
+        // The costly way is nobody's choice but the operator's, who is not asked again.
+        let syscalls = self.node()?.watch == Watch::Syscalls as u64;
+        load::load_and_pin(&self.pins, syscalls.then_some(Watch::Syscalls))?;
         let pods = attached(&self.pins);
-        for (folder, program) in [(name::GUARDS, name::SETSOCKOPT), (name::LINKS, name::ESTABLISH)]
-        {
+        for (folder, program) in [
+            (name::NO_MPTCP, name::SOCK_CREATE),
+            (name::GUARDS, name::SETSOCKOPT),
+            (name::LINKS, name::ESTABLISH),
+        ] {
             let program = bpf::open_pin(&self.pins.join(program)).context(program)?;
             for pod in &pods {
                 let pin = self.link_pin(folder, *pod);
-                let link = bpf::open_pin(&pin).with_context(|| pin.display().to_string())?;
+                let link = match bpf::open_pin(&pin) {
+                    Err(error)
+                        if error.kind() == ErrorKind::NotFound && folder == name::NO_MPTCP =>
+                    {
+                        continue;
+                    }
+                    link => link.with_context(|| pin.display().to_string())?,
+                };
                 bpf::update_link(link.as_fd(), program.as_fd())
                     .with_context(|| format!("cannot update {}", pin.display()))?;
             }
@@ -285,8 +324,31 @@ impl Datapath {
     ///
     /// # Errors
     /// Their descriptors may not be had.
-    pub fn adopt_listeners(&self, processes: &[i32]) -> anyhow::Result<usize> {
-        listeners::adopt(self.listeners.as_fd(), processes)
+    pub fn adopt_listeners(&mut self, pod: PodId, processes: &[i32]) -> anyhow::Result<usize> {
+        let ports = listeners::adopt(self.listeners.as_fd(), processes)?;
+        for (name, port) in &ports {
+            self.habits.name_port(pod, *name, *port)?;
+        }
+        Ok(ports.len())
+    }
+
+    /// What is known of programs.
+    pub fn habits(&mut self) -> &mut Habits {
+        &mut self.habits
+    }
+
+    /// Whether connections are only looked at, in pods that do not say otherwise.
+    pub fn is_observing(&self) -> anyhow::Result<bool> {
+        Ok(self.observing()?.get(&0, 0)? != 0)
+    }
+
+    /// From now on, for new connections.
+    pub fn observe(&self, observing: bool) -> anyhow::Result<()> {
+        Ok(self.observing()?.set(0, u32::from(observing), 0)?)
+    }
+
+    fn observing(&self) -> anyhow::Result<Array<MapData, u32>> {
+        load::map(&self.pins, name::OBSERVING)?.try_into().context(name::OBSERVING)
     }
 
     fn link_pin(&self, folder: &str, pod: PodId) -> PathBuf {

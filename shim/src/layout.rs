@@ -6,7 +6,11 @@
 /// Name of this layout, and of its folder below the pin folder: versions of shunt with different
 /// layouts live side by side there. To be changed with anything in this file that a map or a
 /// program of another version would take for something else.
-pub const VERSION: &str = "v1";
+pub const VERSION: &str = "v2";
+
+mod habits;
+
+pub use habits::*;
 
 /// Names of maps and programs: also their names under the layout's folder.
 ///
@@ -22,6 +26,8 @@ pub mod name {
     pub const FLOWS: &str = "flows";
     /// Socket-local storage of listeners, inherited by what they accept.
     pub const LISTENERS: &str = "listeners";
+    /// Socket-local storage: whose a socket is that connects.
+    pub const CONNECTING: &str = "connecting";
     /// Per pod, by cgroup id: addresses, policy, counters.
     pub const PODS: &str = "pods";
     /// Address → pod, for all pods of this node.
@@ -30,18 +36,28 @@ pub mod name {
     pub const ATTACHMENTS: &str = "attachments";
     /// Cgroup storage: tells the program which pod's cgroup it runs for.
     pub const CGROUP_POD: &str = "cgroup_pod";
-    /// Sockets that were used in a way that needs TCP.
-    pub const ODD: &str = "odd";
+    /// Per program: how it reads from its sockets.
+    pub const HABITS: &str = "habits";
+    /// Cookie → program, for the sockets that are watched.
+    pub const WATCHED: &str = "watched";
+    /// One value: how often what is known of a program has changed.
+    pub const CHANGES: &str = "changes";
+    /// One value: 1 where connections are only looked at.
+    pub const OBSERVING: &str = "observing";
     /// One value: counters of the node.
     pub const NODE: &str = "node";
     /// One value: 1 while no connection is to take the short way.
     pub const DRAINING: &str = "draining";
-    pub const MAPS: [&str; 11] = [
+    pub const MAPS: [&str; 15] = [
         SOCKETS,
         PAIRS,
         FLOWS,
         LISTENERS,
-        ODD,
+        CONNECTING,
+        HABITS,
+        WATCHED,
+        CHANGES,
+        OBSERVING,
         PODS,
         POD_IPS,
         ATTACHMENTS,
@@ -59,17 +75,30 @@ pub mod name {
     /// Classifier that is attached nowhere: user space runs it to learn a socket's
     /// [`SocketState`](super::SocketState).
     pub const INSPECT: &str = "shunt_inspect";
-    /// fentry programs, and the kernel's functions that they watch. Not every kernel has them.
-    pub const WATCHERS: [(&str, &str); 3] = [
-        ("shunt_splice", "tcp_splice_read"),
-        ("shunt_recvmsg", "tcp_bpf_recvmsg"),
-        ("shunt_sendmsg", "tcp_bpf_sendmsg"),
+    /// cgroup/sock_create program: MPTCP is off in a pod.
+    pub const SOCK_CREATE: &str = "shunt_sock_create";
+    /// What watches programs: name of the program without `shunt_fentry_` or `shunt_kprobe_`, function of the kernel, and
+    /// whether every kernel has it.
+    pub const WATCHERS: [(&str, &str, bool); 7] = [
+        ("splice", "tcp_splice_read", true),
+        ("recvmsg", "tcp_recvmsg", true),
+        ("bpf_recvmsg", "tcp_bpf_recvmsg", true),
+        ("bpf_sendmsg", "tcp_bpf_sendmsg", true),
+        ("ioctl", "tcp_ioctl", true),
+        ("bpf_ioctl", "tcp_bpf_ioctl", false),
+        ("send_zc", "io_send_zc", false),
     ];
+    /// Raw tracepoint of all system calls.
+    pub const SYSCALLS: &str = "shunt_syscalls";
+    /// Redirects everything: for the trial of what FIONREAD counts.
+    pub const TRIAL: &str = "shunt_trial";
     /// Sub-folder with one pinned link of the sock_ops program per pod, named by cgroup id.
     pub const LINKS: &str = "links";
     /// Likewise of the setsockopt program.
     pub const GUARDS: &str = "guards";
-    /// Sub-folder with the pinned links of [`WATCHERS`].
+    /// Likewise of the sock_create program.
+    pub const NO_MPTCP: &str = "no_mptcp";
+    /// Sub-folder with the pinned links of what watches.
     pub const WATCHES: &str = "watches";
 }
 
@@ -168,13 +197,19 @@ pub fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     (bytes.len() < N).then_some(out)
 }
 
-/// Value of [`name::LISTENERS`] for a socket that must stay plain TCP, as what it accepts.
-pub const UNFIT_SOCKET: u64 = 1;
-/// For a listener whose address is not known, but which user space has found to be fit.
-pub const FIT_LISTENER: u64 = 2;
-/// What programs are called whose sockets are unfit: see `ebpf/src/reader.rs`. The beginning of
-/// the kernel's `comm`.
-pub const UNFIT_PROGRAMS: [[u8; 8]; 3] = [*b"nginx\0\0\0", *b"openrest", *b"angie\0\0\0"];
+/// Value of the listeners map.
+pub mod listener {
+    /// TCP's own, which the program saw listen, or user space has found.
+    pub const PLAIN: u64 = 1;
+    /// MPTCP's.
+    pub const MPTCP: u64 = 2;
+    /// SMC's, or another's that has the socket for itself.
+    pub const FOREIGN: u64 = 3;
+    pub const KIND: u64 = 0xff;
+    /// A bit: it was in blocking mode, or its task used io_uring, so that what it accepts does not enter
+    /// before its program is known.
+    pub const WAITS: u64 = 0x100;
+}
 
 /// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
 #[repr(C)]
@@ -190,13 +225,15 @@ pub struct Pair {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End {
-    /// 0: this end is not in the sockhash (yet).
+    /// 0: this end is not known (yet).
     pub cookie: Cookie,
     /// Address of the kernel's `struct sock`.
     pub sock: u64,
     /// Address of its [`Flow`].
     pub flow: u64,
     pub pod: PodId,
+    /// 1: it is in the sockhash; 0: it is plain TCP.
+    pub entered: u64,
 }
 
 /// Value of the pairs map.
@@ -227,22 +264,36 @@ pub struct Flow {
     /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
     /// more.
     pub callbacks: u32,
-    /// Own `write_seq` when the connection was made.
-    pub first_seq: u32,
+    /// Own `write_seq` at the last look at what was sent.
+    pub sent_seq: u32,
     /// Own `write_seq` when the short way was last left. Read by the peer.
     pub seam: u32,
-    /// [`Flow::ON_TRIAL`], [`Flow::FIT`] or [`Flow::LEAVING`]. Read by the peer.
+    /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`]. Read by the peer.
     pub stage: u32,
+    /// [`Reasons::index`] of why it is [`Flow::PLAIN`].
+    pub why: u32,
+    /// 1: the own program is trusted.
+    pub trusted: u32,
+    /// [`Flow::NOT_TRUSTED`], [`Flow::TRUSTED`] or [`Flow::MAY_SLEEP`]: what is known of the peer's program.
+    pub peer_trust: u32,
+    /// 1: this socket sends urgent data.
+    pub urgent: u32,
+    /// [`name::CHANGES`] plus one when `peer_trust` was looked up. 0: never.
+    pub peer_checked: u64,
+    /// Likewise for the own program.
+    pub own_checked: u64,
+    /// Bytes that were sent by TCP and counted.
+    pub tcp_bytes: u64,
     /// Messages that were sent. Read by the peer.
     pub messages: u64,
     /// `messages` of the peer when it was last seen to have grown.
     pub heard: u64,
-    /// What TCP had to carry since, as `ebpf/src/bulk.rs` counts it.
+    /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
     pub bulk: u64,
     pub keepalive: Keepalive,
 }
 
-/// What was borrowed of a socket's keepalive: see `ebpf/src/nudge.rs`. Times in seconds.
+/// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keepalive {
@@ -258,10 +309,17 @@ impl Flow {
     pub const SHUNT: u32 = 1;
 
     /// In the sockhash until it turns out to block, or to be alone.
-    pub const ON_TRIAL: u32 = 0;
-    pub const FIT: u32 = 1;
+    pub const ENTERED: u32 = 0;
+    pub const SETTLED: u32 = 1;
     /// Nothing is handed to it any more.
     pub const LEAVING: u32 = 2;
+    /// Not in the sockhash.
+    pub const PLAIN: u32 = 3;
+
+    pub const NOT_TRUSTED: u32 = 0;
+    pub const TRUSTED: u32 = 1;
+    /// Also while it sleeps in recv(2).
+    pub const MAY_SLEEP: u32 = 2;
 }
 
 /// What [`name::INSPECT`] tells of a socket in the sockhash. It is the packet that the program runs
@@ -282,20 +340,6 @@ pub struct SocketState {
     pub busy: u32,
 }
 
-/// Value of the odd map: what a socket was seen to be used for, 1 each.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Odd {
-    /// splice(2) from it, which cannot see what was handed over.
-    pub splice: u32,
-    /// recv(2) with MSG_WAITALL in blocking mode.
-    pub waitall: u32,
-    /// send(2) with MSG_OOB.
-    pub oob: u32,
-    /// [`Odd::splice`] or [`Odd::waitall`] was counted in [`Turned`].
-    pub counted: u32,
-}
-
 /// What a pod's configuration says, read by the programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,11 +353,20 @@ pub struct Policy {
     pub proxy_ports: [u16; 2],
     /// [`Policy::NOT_CAPTURED`], [`Policy::CAPTURED`] or [`Policy::LEARNED`].
     pub captured: u32,
+    /// 1: sockets that sleep in recv(2) take part.
+    pub blocking: u32,
+    /// [`Policy::AS_NODE`], [`Policy::ACCELERATE`] or [`Policy::OBSERVE`].
+    pub mode: u32,
     /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
     pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
 }
 
 impl Policy {
+    pub const AS_NODE: u32 = 0;
+    pub const ACCELERATE: u32 = 1;
+    /// Connections are looked at only.
+    pub const OBSERVE: u32 = 2;
+
     pub const NOT_CAPTURED: u32 = 0;
     /// The pod's annotations name a sidecar.
     pub const CAPTURED: u32 = 1;
@@ -344,21 +397,109 @@ pub struct NotPaired {
     /// Entered, but no accelerated end ever accepted it.
     pub unanswered: u64,
     pub excluded_port: u64,
-    /// In blocking mode, or accepted by a listener that blocks, is MPTCP's, or listened before the
-    /// pod was attached: see `ebpf/src/reader.rs`.
-    pub blocking: u64,
-    /// SO_ZEROCOPY is set.
-    pub zerocopy: u64,
-    /// The pod has turned to other ways of reading before: see [`Turned`].
-    pub turned: u64,
     /// The node is being drained.
     pub draining: u64,
-    /// nginx's, which would not read all: see `ebpf/src/reader.rs`.
-    pub counts_unread: u64,
     /// The sockhash is full.
     pub full: u64,
     /// The kernel refused for another reason (no memory, kTLS).
     pub refused: u64,
+}
+
+/// Why connections of this pod whose both ends are on the node are plain TCP, by what keeps the own
+/// end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
+pub struct Reasons {
+    /// Its program is not known yet.
+    pub learning: u64,
+    /// Its program sleeps in recv(2).
+    pub sleeps: u64,
+    /// Its program reads by splice(2).
+    pub splices: u64,
+    /// Its program asks FIONREAD, which this kernel answers wrong.
+    pub counts_unread: u64,
+    /// Its program reads with MSG_WAITALL.
+    pub waits_for_all: u64,
+    /// Its program sends without copies, or SO_ZEROCOPY is set.
+    pub zerocopy: u64,
+    /// Its program uses io_uring, which cannot be watched.
+    pub io_uring: u64,
+    /// It is MPTCP's or SMC's, or its listener was there before the pod was attached.
+    pub listener: u64,
+    /// Only the other end is kept.
+    pub peer: u64,
+    /// Connections are looked at only.
+    pub observed: u64,
+    /// It has left the sockhash.
+    pub left: u64,
+    /// The sockhash is full, or the kernel refused.
+    pub refused: u64,
+}
+
+impl Reasons {
+    pub const LEARNING: u32 = 0;
+    pub const SLEEPS: u32 = 1;
+    pub const SPLICES: u32 = 2;
+    pub const COUNTS_UNREAD: u32 = 3;
+    pub const WAITS_FOR_ALL: u32 = 4;
+    pub const ZEROCOPY: u32 = 5;
+    pub const IO_URING: u32 = 6;
+    pub const LISTENER: u32 = 7;
+    pub const PEER: u32 = 8;
+    pub const OBSERVED: u32 = 9;
+    pub const LEFT: u32 = 10;
+    pub const REFUSED: u32 = 11;
+
+    #[inline(always)]
+    pub fn counter(&mut self, index: u32) -> &mut u64 {
+        match index {
+            Self::LEARNING => &mut self.learning,
+            Self::SLEEPS => &mut self.sleeps,
+            Self::SPLICES => &mut self.splices,
+            Self::COUNTS_UNREAD => &mut self.counts_unread,
+            Self::WAITS_FOR_ALL => &mut self.waits_for_all,
+            Self::ZEROCOPY => &mut self.zerocopy,
+            Self::IO_URING => &mut self.io_uring,
+            Self::LISTENER => &mut self.listener,
+            Self::PEER => &mut self.peer,
+            Self::OBSERVED => &mut self.observed,
+            Self::LEFT => &mut self.left,
+            _ => &mut self.refused,
+        }
+    }
+
+    pub fn total(&self) -> u64 {
+        let Self { learning, sleeps, splices, counts_unread, waits_for_all, .. } = *self;
+        let Self { zerocopy, io_uring, listener, peer, observed, left, refused, .. } = *self;
+        learning
+            + sleeps
+            + splices
+            + counts_unread
+            + waits_for_all
+            + zerocopy
+            + io_uring
+            + listener
+            + peer
+            + observed
+            + left
+            + refused
+    }
+}
+
+impl From<Distrust> for u32 {
+    #[inline(always)]
+    fn from(distrust: Distrust) -> u32 {
+        match distrust {
+            Distrust::NotKnownYet => Reasons::LEARNING,
+            Distrust::Sleeps => Reasons::SLEEPS,
+            Distrust::Splices => Reasons::SPLICES,
+            Distrust::CountsUnread => Reasons::COUNTS_UNREAD,
+            Distrust::WaitsForAll => Reasons::WAITS_FOR_ALL,
+            Distrust::ZeroCopy => Reasons::ZEROCOPY,
+            Distrust::IoUring => Reasons::IO_URING,
+        }
+    }
 }
 
 /// Why a direction of a connection went back to TCP, or a message stayed on it.
@@ -370,10 +511,10 @@ pub struct ToTcp {
     pub queue_full: u64,
     /// The peer asked to be woken only for more than one byte (SO_RCVLOWAT).
     pub rcvlowat: u64,
-    /// The peer's socket was put into blocking mode.
+    /// The peer sleeps in recv(2).
     pub blocking: u64,
-    /// The peer reads by splice(2), or with MSG_WAITALL.
-    pub turned: u64,
+    /// The peer's program is not trusted any more.
+    pub distrusted: u64,
     /// Urgent data was sent (MSG_OOB).
     pub oob: u64,
     /// Bytes went by TCP without passing the program.
@@ -386,14 +527,16 @@ pub struct ToTcp {
     pub bulk: u64,
 }
 
-/// Sockets of this pod that were read by recv(2), were handed bytes, and then were read otherwise:
-/// those bytes it may have missed. From then on the pod's new connections are plain TCP.
+/// Sockets of this pod that were handed bytes, and then were read for the first time in a way that
+/// does not see them: those bytes they may have missed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "std", derive(serde::Serialize))]
-pub struct Turned {
+pub struct Late {
     /// By splice(2).
     pub splice: u64,
+    /// As FIONREAD says, where the kernel counts wrong.
+    pub fionread: u64,
     /// With MSG_WAITALL, in blocking mode.
     pub waitall: u64,
 }
@@ -406,6 +549,12 @@ pub struct Counters {
     /// Connection ends of this pod whose peer was found.
     pub paired: u64,
     pub not_paired: NotPaired,
+    /// Connections that stay plain TCP although both ends are on the node.
+    pub plain: Reasons,
+    /// Bytes that those sent; counted when they end.
+    pub plain_bytes: Reasons,
+    /// Of `plain_bytes.observed`, what would have taken the short way.
+    pub foretold_bytes: u64,
     /// Sent the short way, from socket to socket.
     pub shunted: Traffic,
     /// Sent by TCP on sockets in the sockhash.
@@ -413,10 +562,13 @@ pub struct Counters {
     /// Times a direction went over to the short way.
     pub to_shunt: u64,
     pub to_tcp: ToTcp,
-    pub turned: Turned,
+    pub late: Late,
     /// Times that TCP_ULP or SO_ZEROCOPY was refused to a socket in the sockhash.
     pub refused_options: u64,
 }
+
+/// How many programs of a pod are remembered; those that come later stay plain TCP.
+pub const MAX_PROGRAMS: u64 = 256;
 
 /// Value of the pods map.
 #[repr(C)]
@@ -430,6 +582,8 @@ pub struct Pod {
     pub addresses: u32,
     pub policy: Policy,
     pub counters: Counters,
+    /// How many programs of this pod `habits` has.
+    pub programs: u64,
 }
 
 /// What became of the pods that a runtime asked for, on the node as a whole.
@@ -439,8 +593,25 @@ pub struct Pod {
 pub struct Node {
     pub accelerated: u64,
     pub not_accelerated: NotAccelerated,
-    /// The errno with which the kernel refused [`name::WATCHERS`]; 0 where they watch.
-    pub unwatched: u64,
+    /// How programs are watched: [`Watch`].
+    pub watch: u64,
+    /// The errno with which the kernel refused fentry programs; 0 where it takes them.
+    pub no_fentry: u64,
+    /// Likewise for kprobes.
+    pub no_kprobe: u64,
+    /// What FIONREAD counts of a socket in the sockhash: bits of [`Fionread`].
+    pub fionread: u64,
+}
+
+/// In which cases FIONREAD tells the truth of a socket in the sockhash, found by trial.
+pub struct Fionread;
+
+impl Fionread {
+    pub const TCP_ONLY: u64 = 1;
+    pub const BOTH: u64 = 2;
+    pub const DRAINED: u64 = 4;
+    pub const REDIRECTED_ONLY: u64 = 8;
+    pub const ALL: u64 = 15;
 }
 
 /// Why pods stayed without acceleration.
@@ -503,21 +674,80 @@ pub struct Offsets {
     pub recvmsg_parameters: u32,
     pub skb_hash: u32,
     pub task_comm: u32,
+    pub task_group_leader: u32,
+    pub task_files: u32,
+    /// 0 where the kernel has no io_uring.
+    pub task_io_uring: u32,
+    pub files_fdt: u32,
+    pub fdtable_fd: u32,
+    pub fdtable_max_fds: u32,
+    pub file_private_data: u32,
+    pub sock_wq: u32,
+    pub wait_head: u32,
+    pub wait_entry_private: u32,
+    pub wait_entry_link: u32,
+    /// In bits; `u32::MAX` where the kernel has no MPTCP.
+    pub tcp_is_mptcp_bits: u32,
+    /// In bits; `u32::MAX` where it is not there.
+    pub tcp_syn_smc_bits: u32,
+    /// A byte: flags of the callbacks that sock_ops programs asked for.
+    pub tcp_callback_flags: u32,
+    /// Where a kprobe, and the tracepoint of system calls, find the first six parameters.
+    pub function_registers: [u32; 6],
+    pub syscall_registers: [u32; 6],
+    pub syscalls: Syscalls,
     /// The packet in the context of a sock_ops program, as the kernel has it.
     pub sock_ops_skb: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
     /// 1: programs set options as applications do (from Linux 6.1 on).
     pub has_sk_setsockopt: u32,
+    /// [`Watch`].
+    pub watch: u32,
+    /// [`Fionread`].
+    pub fionread: u32,
+    /// 1: a socket that an MPTCP listener accepted may be in the sockhash.
+    pub mptcp_is_safe: u32,
+}
+
+/// Numbers of system calls on this architecture. Those that it lacks are `u32::MAX`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscalls {
+    pub read: u32,
+    pub readv: u32,
+    pub recvfrom: u32,
+    pub recvmsg: u32,
+    pub recvmmsg: u32,
+    pub sendto: u32,
+    pub sendmsg: u32,
+    pub sendmmsg: u32,
+    pub ioctl: u32,
+    pub splice: u32,
+}
+
+impl Syscalls {
+    pub const NONE: Self = Self {
+        read: 0,
+        readv: 0,
+        recvfrom: 0,
+        recvmsg: 0,
+        recvmmsg: 0,
+        sendto: 0,
+        sendmsg: 0,
+        sendmmsg: 0,
+        ioctl: 0,
+        splice: 0,
+    };
 }
 
 /// No padding where fields of different sizes meet: user space takes the values as bytes.
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<Policy>() == 16 + 2 * MAX_EXCLUDED_PORTS);
+    assert!(size_of::<Policy>() == 24 + 2 * MAX_EXCLUDED_PORTS);
     assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
-    assert!(size_of::<Pod>() == offset_of!(Pod, counters) + size_of::<Counters>());
+    assert!(size_of::<Pod>() == offset_of!(Pod, programs) + 8);
     assert!(size_of::<Attached>() == 16 + MAX_NETWORK + MAX_NAMESPACE + MAX_POD_NAME);
 };
 
@@ -554,8 +784,28 @@ impl Offsets {
         recvmsg_parameters: 0,
         skb_hash: 0,
         task_comm: 0,
+        task_group_leader: 0,
+        task_files: 0,
+        task_io_uring: 0,
+        files_fdt: 0,
+        fdtable_fd: 0,
+        fdtable_max_fds: 0,
+        file_private_data: 0,
+        sock_wq: 0,
+        wait_head: 0,
+        wait_entry_private: 0,
+        wait_entry_link: 0,
+        tcp_is_mptcp_bits: 0,
+        tcp_syn_smc_bits: 0,
+        tcp_callback_flags: 0,
+        function_registers: [0; 6],
+        syscall_registers: [0; 6],
+        syscalls: Syscalls::NONE,
         sock_ops_skb: 0,
         sk_msg_size: 0,
         has_sk_setsockopt: 0,
+        watch: 0,
+        fionread: 0,
+        mptcp_is_safe: 0,
     };
 }

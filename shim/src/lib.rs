@@ -7,6 +7,8 @@
 pub mod layout;
 
 #[cfg(feature = "std")]
+mod arch;
+#[cfg(feature = "std")]
 mod bpf;
 #[cfg(feature = "std")]
 mod btf;
@@ -19,14 +21,22 @@ pub mod datapath;
 #[cfg(feature = "std")]
 pub mod drain;
 #[cfg(feature = "std")]
+pub mod habits;
+#[cfg(feature = "std")]
 mod listeners;
 #[cfg(feature = "std")]
-mod load;
+pub mod load;
 #[cfg(feature = "std")]
 pub mod lock;
+#[cfg(feature = "std")]
+pub mod mptcp;
 #[cfg(feature = "std")]
 pub mod paths;
 #[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
 pub mod refusal;
+#[cfg(feature = "std")]
+mod trial;
+#[cfg(feature = "std")]
+pub mod watchers;

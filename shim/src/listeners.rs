@@ -4,37 +4,38 @@ use std::{
     collections::HashSet,
     fs,
     io::ErrorKind,
+    net::SocketAddr,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 use anyhow::Context as _;
 use rustix::{
-    fs::{OFlags, fcntl_getfl},
-    net::{ipproto, sockopt},
+    net::{SocketAddrAny, getsockname, ipproto, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
 use crate::{
     bpf,
-    layout::{FIT_LISTENER, UNFIT_PROGRAMS, text},
+    layout::{MAX_PROGRAM, listener, padded},
 };
 
-/// Marks the listeners of some processes of one pod as fit, if they are: TCP's own and not
-/// MPTCP's, in non-blocking mode, and not nginx's. How many are.
+/// Marks the listeners of some processes of one pod that are TCP's own and not MPTCP's, as the program
+/// would have that sees them listen. What their processes are called, and their ports.
 ///
 /// # Errors
 /// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them; to list them, of
 /// another user's process, takes CAP_DAC_READ_SEARCH).
-pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> {
+pub fn adopt(
+    listeners: BorrowedFd,
+    processes: &[i32],
+) -> anyhow::Result<Vec<([u8; MAX_PROGRAM], u16)>> {
     let mut seen = HashSet::new();
-    let mut fit = 0;
+    let mut marked = Vec::new();
     for pid in processes {
         let proc = Path::new("/proc").join(pid.to_string());
-        let comm = fs::read_to_string(proc.join("comm")).unwrap_or_default();
-        if UNFIT_PROGRAMS.iter().any(|name| comm.trim_end().starts_with(&*text(name))) {
-            continue;
-        }
+        let comm = fs::read(proc.join("comm")).unwrap_or_default();
+        let name = padded(comm.trim_ascii_end()).unwrap_or_default();
         let listening = listening(&proc);
         let descriptors = match fs::read_dir(proc.join("fd")) {
             // It has ended meanwhile.
@@ -50,14 +51,15 @@ pub fn adopt(listeners: BorrowedFd, processes: &[i32]) -> anyhow::Result<usize> 
             }
             let number = entry.file_name().to_string_lossy().parse().unwrap_or(-1);
             let socket = descriptor(*pid, number).with_context(|| format!("process {pid}"))?;
-            if is_fit(&socket)? {
+            if let Some(port) = port(&socket)? {
                 let key = socket.as_raw_fd();
-                bpf::update(listeners, key, FIT_LISTENER).context("cannot mark a listener")?;
-                fit += 1;
+                let mark = listener::PLAIN | listener::WAITS;
+                bpf::update(listeners, key, mark).context("cannot mark a listener")?;
+                marked.push((name, port));
             }
         }
     }
-    Ok(fit)
+    Ok(marked)
 }
 
 /// Inodes of the listening sockets in the process's network namespace.
@@ -79,8 +81,15 @@ fn descriptor(pid: i32, number: i32) -> anyhow::Result<OwnedFd> {
     pidfd_getfd(process, number, PidfdGetfdFlags::empty()).context("pidfd_getfd")
 }
 
-fn is_fit(socket: &OwnedFd) -> anyhow::Result<bool> {
-    Ok(sockopt::socket_protocol(socket)? == Some(ipproto::TCP)
-        && sockopt::socket_acceptconn(socket)?
-        && fcntl_getfl(socket)?.contains(OFlags::NONBLOCK))
+/// Where it listens, if it is TCP's own.
+fn port(socket: &OwnedFd) -> anyhow::Result<Option<u16>> {
+    let is_tcp = sockopt::socket_protocol(socket)? == Some(ipproto::TCP);
+    if !is_tcp || !sockopt::socket_acceptconn(socket)? {
+        return Ok(None);
+    }
+    Ok(match SocketAddrAny::from(getsockname(socket)?).try_into() {
+        Ok(SocketAddr::V4(address)) => Some(address.port()),
+        Ok(SocketAddr::V6(address)) => Some(address.port()),
+        Err(_) => None,
+    })
 }

@@ -9,18 +9,28 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{Array, Map, MapInfo},
-    programs::{CgroupSockopt, FEntry, SchedClassifier, SkMsg, SockOps, links::FdLink},
+    programs::{CgroupSock, CgroupSockopt, SchedClassifier, SkMsg, SockOps},
 };
 use aya_obj::Object;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::{
     bpf, btf,
-    layout::{Node, name},
+    layout::{Node, Watch, name},
     refusal::Refusal,
+    watchers::{self, Found},
 };
+
+/// What the configuration says of the node as a whole. It counts when the programs are loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// How programs are watched; else as this kernel can.
+    pub watch: Option<Watch>,
+    /// Connections are only looked at.
+    pub observe: bool,
+}
 
 /// The programs as built by build.rs.
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shunt.o"));
@@ -35,11 +45,14 @@ pub fn is_complete(pins: &Path) -> bool {
 /// # Errors
 /// No bpffs, pins of another layout, or the kernel refuses; nothing is half done that a later
 /// call does not finish.
-pub fn load(pins: &Path) -> Result<(), Refusal> {
+pub fn load(pins: &Path, settings: Settings) -> Result<(), Refusal> {
     prepare_folder(pins)?;
     compare_maps(pins)?;
     if !is_complete(pins) {
-        load_and_pin(pins)?;
+        load_and_pin(pins, settings.watch)?;
+        let mut observing: Array<_, u32> =
+            map(pins, name::OBSERVING)?.try_into().context(name::OBSERVING)?;
+        observing.set(0, u32::from(settings.observe), 0).context(name::OBSERVING)?;
     }
     Ok(())
 }
@@ -52,7 +65,7 @@ fn prepare_folder(pins: &Path) -> Result<(), Refusal> {
     if !on_bpffs {
         return Err(Refusal::NoBpffs(pins.to_owned()));
     }
-    for folder in [name::LINKS, name::GUARDS, name::WATCHES] {
+    for folder in [name::LINKS, name::GUARDS, name::NO_MPTCP, name::WATCHES] {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -89,9 +102,11 @@ pub fn compare_maps(pins: &Path) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// The kernel refuses; nothing is half done that a later call does not finish.
-pub fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
-    let mut ebpf = create(Some(pins))?;
-    let ebpf = &mut ebpf;
+pub fn load_and_pin(pins: &Path, wanted: Option<Watch>) -> Result<(), Refusal> {
+    let found = watchers::try_out(&mut create(None, Watch::Names, 0)?, wanted);
+    let watch = found.choose(wanted);
+    let ebpf = &mut create(Some(pins), watch, found.fionread)?;
+    load_programs(ebpf)?;
 
     // Before the first socket enters: one that is in the map already never gets it, and keeps the
     // one that it has.
@@ -103,39 +118,53 @@ pub fn load_and_pin(pins: &Path) -> Result<(), Refusal> {
     replace_pin(&pins.join(name::MESSAGE), |pin| Ok(message.pin(pin)?))?;
     let setsockopt: &mut CgroupSockopt = program(ebpf, name::SETSOCKOPT)?;
     replace_pin(&pins.join(name::SETSOCKOPT), |pin| Ok(setsockopt.pin(pin)?))?;
+    let sock_create: &mut CgroupSock = program(ebpf, name::SOCK_CREATE)?;
+    replace_pin(&pins.join(name::SOCK_CREATE), |pin| Ok(sock_create.pin(pin)?))?;
     let inspect: &mut SchedClassifier = program(ebpf, name::INSPECT)?;
     replace_pin(&pins.join(name::INSPECT), |pin| Ok(inspect.pin(pin)?))?;
+    let links = watchers::attach(ebpf, watch).context("cannot watch how programs use sockets")?;
+    let kept: Vec<_> = links.iter().map(|(name, _)| name.clone()).collect();
+    for (name, link) in links {
+        replace_pin(&pins.join(name::WATCHES).join(name), |pin| Ok(link.pin(pin).map(drop)?))?;
+    }
+    remove_others(&pins.join(name::WATCHES), &kept)?;
 
-    let watched = watch(ebpf).and_then(|links| {
-        links.into_iter().try_for_each(|(name, link)| {
-            replace_pin(&pins.join(name::WATCHES).join(name), |pin| {
-                link.pin(pin).map(drop).map_err(Into::into)
-            })
-        })
-    });
-    let unwatched = watched.err().map_or(0, |refusal| {
-        log::info!("splice, MSG_WAITALL and MSG_OOB are not watched: {refusal:#}");
-        errno(&refusal)
-    });
     let mut node: Array<_, Node> = map(pins, name::NODE)?.try_into().context(name::NODE)?;
     let known = node.get(&0, 0).context(name::NODE)?;
-    node.set(0, Node { unwatched, ..known }, 0).context(name::NODE)?;
+    let Found { no_fentry, no_kprobe, fionread } = found;
+    let watch = watch as u64;
+    node.set(0, Node { watch, no_fentry, no_kprobe, fionread, ..known }, 0).context(name::NODE)?;
 
     let establish: &mut SockOps = program(ebpf, name::ESTABLISH)?;
     replace_pin(&pins.join(name::ESTABLISH), |pin| Ok(establish.pin(pin)?))?;
     Ok(())
 }
 
-/// Whether this kernel takes the programs; if it does, why it does not take the watchers. Leaves
-/// nothing behind.
-pub fn try_out() -> anyhow::Result<anyhow::Result<()>> {
-    let mut ebpf = create(None)?;
-    Ok(watch(&mut ebpf).map(drop))
+/// Watchers of another way than today's.
+fn remove_others(folder: &Path, kept: &[String]) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())?.flatten() {
+        if !kept.iter().any(|name| entry.file_name() == name.as_str()) {
+            fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
-/// Loads the programs: with maps that are pinned, or else with maps of their own.
-fn create(pins: Option<&Path>) -> anyhow::Result<Ebpf> {
-    let offsets = btf::offsets()?;
+/// Whether this kernel takes the programs, and what it does right. Leaves nothing behind.
+///
+/// # Errors
+/// What it refuses.
+pub fn try_out() -> anyhow::Result<Found> {
+    let mut ebpf = create(None, Watch::Names, 0)?;
+    load_programs(&mut ebpf)?;
+    Ok(watchers::try_out(&mut ebpf, None))
+}
+
+/// Makes the maps: those that are pinned, or else maps of its own.
+fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Ebpf> {
+    let mut offsets = btf::offsets()?;
+    offsets.watch = watch as u32;
+    offsets.fionread = fionread as u32;
     let mut loader = EbpfLoader::new();
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
@@ -144,40 +173,25 @@ fn create(pins: Option<&Path>) -> anyhow::Result<Ebpf> {
             loader.map_pin_path(map, pins.join(map));
         }
     }
-    let mut ebpf = loader.load(OBJECT).context("cannot create the maps")?;
+    loader.load(OBJECT).context("cannot create the maps")
+}
+
+/// Loads all but what watches.
+fn load_programs(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     let refused = |name| format!("the kernel refuses the program {name}");
-    let [message, setsockopt, inspect, establish] =
-        [name::MESSAGE, name::SETSOCKOPT, name::INSPECT, name::ESTABLISH];
-    program::<&mut SkMsg>(&mut ebpf, message)?.load().with_context(|| refused(message))?;
-    program::<&mut CgroupSockopt>(&mut ebpf, setsockopt)?
-        .load()
-        .with_context(|| refused(setsockopt))?;
-    program::<&mut SchedClassifier>(&mut ebpf, inspect)?
-        .load()
-        .with_context(|| refused(inspect))?;
-    program::<&mut SockOps>(&mut ebpf, establish)?.load().with_context(|| refused(establish))?;
-    Ok(ebpf)
+    let [message, setsockopt, sock_create, inspect, establish] =
+        [name::MESSAGE, name::SETSOCKOPT, name::SOCK_CREATE, name::INSPECT, name::ESTABLISH];
+    program::<&mut SkMsg>(ebpf, message)?.load().with_context(|| refused(message))?;
+    let it: &mut CgroupSockopt = program(ebpf, setsockopt)?;
+    it.load().with_context(|| refused(setsockopt))?;
+    let it: &mut CgroupSock = program(ebpf, sock_create)?;
+    it.load().with_context(|| refused(sock_create))?;
+    let it: &mut SchedClassifier = program(ebpf, inspect)?;
+    it.load().with_context(|| refused(inspect))?;
+    program::<&mut SockOps>(ebpf, establish)?.load().with_context(|| refused(establish))
 }
 
-/// Attaches the watchers, all or none: kernels without trampolines refuse them.
-fn watch(ebpf: &mut Ebpf) -> anyhow::Result<Vec<(&'static str, FdLink)>> {
-    let btf = Btf::from_sys_fs()?;
-    let mut links = Vec::new();
-    for (name, function) in name::WATCHERS {
-        let watcher: &mut FEntry = program(ebpf, name)?;
-        watcher.load(function, &btf).context(function)?;
-        let link = watcher.attach().context(function)?;
-        links.push((name, FdLink::from(watcher.take_link(link)?)));
-    }
-    Ok(links)
-}
-
-fn errno(error: &anyhow::Error) -> u64 {
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-    causes.find_map(io::Error::raw_os_error).unwrap_or(libc::ENOTSUP) as u64
-}
-
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<P>
+pub(crate) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<P>
 where
     P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
 {

@@ -5,7 +5,7 @@ use std::{os::fd::AsFd as _, path::Path};
 use anyhow::Context as _;
 use aya_obj::generated::bpf_attach_type::BPF_CGROUP_SOCK_OPS;
 
-use crate::{bpf, btf, cgroup::Cgroup, load};
+use crate::{bpf, btf, cgroup::Cgroup, load, watchers::Found};
 
 /// # Errors
 /// Which field of the kernel's structures is missing, or BTF as a whole.
@@ -13,12 +13,12 @@ pub fn fields() -> anyhow::Result<()> {
     btf::offsets().map(drop)
 }
 
-/// Whether the kernel takes the programs and their maps; the inner error tells why it does not
-/// take those that watch how sockets are used. Nothing is left behind.
+/// Whether the kernel takes the programs and their maps, how programs can be watched, and what
+/// FIONREAD counts. Nothing is left behind.
 ///
 /// # Errors
 /// What it refuses.
-pub fn programs() -> anyhow::Result<anyhow::Result<()>> {
+pub fn programs() -> anyhow::Result<Found> {
     load::try_out()
 }
 

@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use shim::{
     cgroup::Cgroup,
     datapath::{self, Datapath},
-    layout::{Cookie, Counters},
+    layout::{Cookie, Counters, Habit, Program, Watch},
 };
 use std::{
     cell::Cell,
-    fs, io,
+    env, fs, io,
     net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::Command,
@@ -42,6 +42,8 @@ pub struct Node {
     pub ipv4: Ipv4Addr,
     pub ipv6: Ipv6Addr,
     pub bridge: String,
+    /// Keys of shunt's conf that all pods of this node have.
+    pub conf: Map<String, Value>,
     number: u8,
 }
 
@@ -70,11 +72,35 @@ impl Node {
             ipv4: Ipv4Addr::new(10, 77, number, 1),
             ipv6: Ipv6Addr::new(0xfd77, number.into(), 0, 0, 0, 0, 0, 1),
             bridge: format!("node{number}"),
+            conf: by_name(),
             number,
         };
         fs::create_dir(&node.cgroup)
             .with_context(|| format!("create {}", node.cgroup.display()))?;
         fs::create_dir_all(&node.dir)?;
+        Ok(node)
+    }
+
+    /// One whose shunt watches what programs do. The tests' own processes are trusted until they do
+    /// something else.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn watching(name: &str) -> Result<Node> {
+        let mut node = Node::new(name)?;
+        // The tracepoint of system calls works on every kernel.
+        let watch = env::var("SHUNT_WATCH").unwrap_or("syscalls".into());
+        node.conf.insert("watch".into(), watch.into());
+        Ok(node)
+    }
+
+    /// One whose shunt is to learn which programs it can trust, and trusts none by name.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn learning(name: &str) -> Result<Node> {
+        let mut node = Node::watching(name)?;
+        node.conf.insert("trustedPrograms".into(), json!([]));
         Ok(node)
     }
 
@@ -128,7 +154,7 @@ impl Node {
                 "logFile": self.log(),
                 "logLevel": "debug",
             });
-            for (key, value) in extra {
+            for (key, value) in self.conf.iter().chain(extra) {
                 conf[key] = value.clone();
             }
             plugins.push(conf);
@@ -155,12 +181,23 @@ impl Node {
         Ok(known.with_context(|| format!("not accelerated: {}", log()))?.counters)
     }
 
-    /// Whether this kernel has trampolines: the first message each way then goes by TCP.
+    /// How programs are watched here.
     ///
     /// # Errors
     /// Nothing is pinned, or the kernel refuses.
     pub fn is_watched(&self) -> Result<bool> {
-        Ok(self.datapath()?.node()?.unwatched == 0)
+        Ok(self.datapath()?.node()?.watch != Watch::Names as u64)
+    }
+
+    /// What is known of a pod's programs.
+    ///
+    /// # Errors
+    /// Nothing is pinned, or the kernel refuses.
+    pub fn habits(&self, pod: &Pod) -> Result<Vec<(Program, Habit)>> {
+        let id = Cgroup::open(&pod.cgroup)?.id;
+        let mut habits = self.datapath()?.habits().all()?;
+        habits.retain(|(program, _)| program.pod == id);
+        Ok(habits)
     }
 
     /// The cookies of the sockets in the sockhash.
@@ -200,6 +237,12 @@ impl Node {
         fs::remove_dir_all(&self.dir)?;
         Ok(())
     }
+}
+
+/// The tests' own processes are trusted from their first byte on.
+fn by_name() -> Map<String, Value> {
+    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    Map::from_iter([("trustedPrograms".into(), json!([own.trim_end(), "envoy"]))])
 }
 
 impl Drop for Node {

@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// More than `ebpf/src/bulk.rs` needs to know it.
+/// More than `ebpf/src/rules/bulk.rs` needs to know it.
 const BULK: u64 = 40 << 20;
 const THERE: Pattern = Pattern { seed: 31 };
 const BACK: Pattern = Pattern { seed: 32 };
@@ -54,7 +54,7 @@ fn leaves_for_good() -> Result<()> {
     };
     let (received, (back, sockets)) = converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
     assert_eq!((received, back), (AFTER, AFTER));
-    // The reader's may stay: see `on_packet` in `ebpf/src/bulk.rs`.
+    // The reader's may stay: see `on_packet` in `ebpf/src/rules/bulk.rs`.
     assert!(sockets < 2, "{sockets} sockets");
     let [there, answers] = [&a, &b].map(|pod| node.counters(pod));
     let (there, answers) = (there?, answers?);

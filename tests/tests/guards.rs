@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use tests::{
-    bpftool, needs,
+    bpftool,
     node::Node,
     pod::{Pod, PodSpec},
     sockopt,
@@ -28,20 +28,16 @@ use tests::{
 };
 
 pub fn tests() -> Vec<Trial> {
-    // Known only once a node has loaded the programs.
-    let probe = |node: Node| node.pod("probe").and_then(|_pod| node.is_watched());
-    let watched = Node::new("watched").and_then(probe).unwrap_or(false);
-    let needs_trampolines = |trial| needs(trial, watched, "no trampolines");
     vec![
         trial("guards::options_are_refused", options_are_refused),
         trial("guards::zerocopy_stays_tcp", zerocopy_stays_tcp),
         trial("guards::unanswered_leaves", unanswered_leaves),
         trial("guards::unaccepted_leaves", unaccepted_leaves),
         trial("guards::full_sockhash_is_tcp", full_sockhash_is_tcp),
-        needs_trampolines(trial("guards::splicing_proxy", splicing_proxy)),
-        needs_trampolines(trial("guards::splices_and_closes", splices_and_closes)),
-        needs_trampolines(trial("guards::turns_to_splice", turns_to_splice)),
-        needs_trampolines(trial("guards::urgent_data", urgent_data)),
+        trial("guards::splicing_proxy", splicing_proxy),
+        trial("guards::splices_and_closes", splices_and_closes),
+        trial("guards::turns_to_splice", turns_to_splice),
+        trial("guards::urgent_data", urgent_data),
     ]
 }
 
@@ -132,7 +128,7 @@ fn zerocopy_stays_tcp() -> Result<()> {
     assert_eq!(server.join()?, 10_000);
     assert_eq!(completions, 1);
     let counters = node.counters(&a)?;
-    assert_eq!((counters.not_paired.zerocopy, counters.paired), (1, 0), "{counters:?}");
+    assert_eq!((counters.plain.zerocopy, counters.paired), (1, 0), "{counters:?}");
     Ok(())
 }
 
@@ -257,7 +253,7 @@ fn pump(from: &Stream, to: &Stream) -> Result<()> {
 /// As Go's io.Copy between TCP connections: from the first byte.
 fn splicing_proxy() -> Result<()> {
     const TOTAL: u64 = 4 << 20;
-    let node = Node::new("proxy")?;
+    let node = Node::learning("proxy")?;
     let (client, proxy, server) = (node.pod("client")?, node.pod("proxy")?, node.pod("server")?);
     let (listening, proxying) = (Signal::new()?, Signal::new()?);
     let end = |mut stream: Stream, mine: Pattern, other: Pattern| -> Result<u64> {
@@ -298,14 +294,15 @@ fn splicing_proxy() -> Result<()> {
     pumping.join().context("proxy")?;
     assert_eq!((received, served), (TOTAL, TOTAL));
     let counters = node.counters(&proxy)?;
-    assert_eq!((counters.paired, counters.turned.splice), (2, 0), "{counters:?}");
-    assert!(counters.shunted.bytes > 0, "the proxy's own bytes take the short way: {counters:?}");
+    assert_eq!(counters.late.splice, 0, "{counters:?}");
+    let spliced: u32 = node.habits(&proxy)?.iter().map(|(_, habit)| habit.bad.splice).sum();
+    assert_eq!(spliced, 2, "the connection that it accepted, and the one that it made");
     Ok(())
 }
 
-/// Who was never handed bytes is not counted, also where it ends the connection.
+/// Who was never handed bytes is not counted as late, also where it ends the connection.
 fn splices_and_closes() -> Result<()> {
-    let node = Node::new("closes")?;
+    let node = Node::learning("closes")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
         let (_out, into) = pipe()?;
@@ -319,14 +316,14 @@ fn splices_and_closes() -> Result<()> {
         Ok(stream.read(&mut [0])?)
     };
     assert_eq!(converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?, (4, 0));
-    let counters = node.counters(&b)?;
-    assert_eq!((counters.paired, counters.turned.splice), (1, 0), "{counters:?}");
+    let spliced: u32 = node.habits(&b)?.iter().map(|(_, habit)| habit.bad.splice).sum();
+    assert_eq!((spliced, node.counters(&b)?.late.splice), (1, 0));
     Ok(())
 }
 
-/// Read by recv(2), handed bytes, then read by splice(2): counted, and the pod is left to TCP.
+/// Read by recv(2), handed bytes, then read by splice(2): its program is left to TCP.
 fn turns_to_splice() -> Result<()> {
-    let node = Node::new("turns")?;
+    let node = Node::watching("turns")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
         warm(&mut stream, false)?;
@@ -350,16 +347,17 @@ fn turns_to_splice() -> Result<()> {
     let (spliced, _) = converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
     assert_eq!(spliced, (4, *b"tcp!"));
     let (sender, reader) = (node.counters(&a)?, node.counters(&b)?);
-    assert_eq!((sender.to_tcp.turned, reader.turned.splice), (1, 1), "{sender:?} {reader:?}");
+    // Nothing was in its queue then.
+    assert_eq!((sender.to_tcp.distrusted, reader.late.splice), (1, 0), "{sender:?} {reader:?}");
     let idle = |_: Stream| Ok(());
     converse((&b, &a), b.ipv4.into(), NonBlocking, idle, idle)?;
-    assert_eq!(node.counters(&b)?.not_paired.turned, 1);
+    assert_eq!(node.counters(&b)?.plain.splices, 1);
     Ok(())
 }
 
 /// The urgent byte is urgent, and the bytes around it come in order.
 fn urgent_data() -> Result<()> {
-    let node = Node::new("urgent")?;
+    let node = Node::watching("urgent")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
         warm(&mut stream, false)?;

@@ -28,6 +28,15 @@ impl fmt::Display for Report {
         let Some(node) = &self.node else {
             return write!(f, "nothing is pinned: no pod is accelerated");
         };
+        if self.observing {
+            writeln!(
+                f,
+                "connections are only looked at; `shuntctl mode accelerate` accelerates them"
+            )?;
+        }
+        if let Some(programs) = &self.programs {
+            return programs.iter().try_for_each(|known| writeln!(f, "{known}"));
+        }
         let made = count(node.accelerated, "pod");
         writeln!(
             f,
@@ -42,7 +51,7 @@ impl fmt::Display for Report {
 impl fmt::Display for Pod {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Connections { shunt, tcp, waiting } = self.connections;
-        let Counters { shunted, not_paired, to_tcp, turned, .. } = &self.counters;
+        let Counters { shunted, not_paired, plain, to_tcp, late, .. } = &self.counters;
         let since = UNIX_EPOCH + Duration::from_secs(self.since);
         let since = humantime::format_rfc3339_seconds(since);
         let addresses: Vec<_> = self.addresses.iter().map(IpAddr::to_string).collect();
@@ -52,10 +61,16 @@ impl fmt::Display for Pod {
             f,
             "  ends of connections: {shunt} the short way, {tcp} by TCP, {waiting} waiting"
         )?;
-        let share = self.share.map_or("nothing".into(), |share| format!("{:.1} %", share * 100.0));
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let share = match (self.share, self.foretold) {
+            (Some(share), Some(foretold)) if foretold > share => {
+                format!("{} (would be {})", percent(share), percent(foretold))
+            }
+            (share, _) => share.map_or("nothing".into(), percent),
+        };
         writeln!(
             f,
-            "  sent the short way: {}, {share} of what these sent",
+            "  sent the short way: {}, {share} of what it sent on this node",
             bytes(shunted.bytes as f64)
         )?;
         if let Some(rate) = self.rate {
@@ -67,7 +82,7 @@ impl fmt::Display for Pod {
                 bytes(rate.tcp_bytes)
             )?;
         }
-        let why = [reasons(not_paired), reasons(to_tcp), reasons(turned)].concat();
+        let why = [reasons(not_paired), reasons(plain), reasons(to_tcp), reasons(late)].concat();
         match why.strip_prefix(", ") {
             Some(why) => writeln!(f, "  reasons for the rest: {why}"),
             None => Ok(()),

@@ -3,6 +3,7 @@
 use crate::place::{Expect, Place, check, differences, same};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
+use serde_json::json;
 use std::{collections::BTreeSet, fs};
 use tests::{node::Node, trial};
 
@@ -84,7 +85,8 @@ const OUT_OF_BAND: &str = ".test_handle_expt ";
 /// as they mostly wait. Many of them count on being in time, so where a verdict differs, both are
 /// asked once more for that test alone.
 fn compare(name: &str, least: u64, package: &str, modules: &[&str]) -> Result<()> {
-    let node = Node::new(name)?;
+    let mut node = Node::new(name)?;
+    node.conf.insert("trustedPrograms".into(), json!(["python3.11"]));
     let (plain, pod) = (node.outside("plain")?, node.pod("pod")?);
     let script = node.dir.join("verdicts.py");
     fs::write(&script, include_str!("verdicts.py"))?;

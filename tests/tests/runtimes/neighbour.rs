@@ -44,25 +44,43 @@ fn folder() -> Result<PathBuf> {
 }
 
 /// A process on the node that ends with this value.
-struct Running(Child);
+struct Running<'a> {
+    host: &'a Host,
+    child: Child,
+    /// Where it has written its number.
+    file: String,
+}
 
-impl Running {
-    fn start(host: &Host, script: &str) -> Result<Self> {
-        let mut command = host.root.command("setpriv");
-        command.args(["--pdeathsig", "KILL", "bash", "-c", script]);
-        Ok(Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+impl<'a> Running<'a> {
+    fn start(host: &'a Host, script: &str) -> Result<Self> {
+        let file = format!("/srv/{}.pid", fastrand::u64(..));
+        let script = format!("echo $$ >{file}; {script}");
+        let mut command = host.root.command("bash");
+        command.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { host, child: command.spawn()?, file })
+    }
+
+    /// That process itself, as the one that entered the node for it has to see it end.
+    fn kill(&self) -> Result<()> {
+        let written = || fs::read_to_string(self.host.root.path(&self.file)).unwrap_or_default();
+        until(self.host, "it has begun", || Ok(!written().is_empty()))?;
+        self.host.root.run(&format!("kill -KILL {} || true", written().trim())).map(drop)
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            if let Err(error) = self.kill() {
+                eprintln!("{error:#}");
+            }
+            let _ = self.child.wait();
+        }
     }
 }
 
 /// As its DaemonSet mounts the node's folders. Its network is its own: it writes rules there.
-fn istio(host: &Host, options: &str) -> Result<Running> {
+fn istio<'a>(host: &'a Host, options: &str) -> Result<Running<'a>> {
     Running::start(
         host,
         &format!(
@@ -85,14 +103,14 @@ fn end_istio(host: &Host, istio: Running) -> Result<()> {
     host.root.run("p=$(cat /istio/pid); kill -TERM $(cat /proc/$p/task/$p/children)")?;
     let mut istio = istio;
     let deadline = Instant::now() + PATIENCE;
-    while istio.0.try_wait()?.is_none() {
+    while istio.child.try_wait()?.is_none() {
         ensure!(Instant::now() < deadline, "Istio's installer does not end");
         sleep(Duration::from_millis(50));
     }
     Ok(())
 }
 
-fn watch(host: &Host) -> Result<Running> {
+fn watch(host: &Host) -> Result<Running<'_>> {
     Running::start(host, "exec /srv/shunt/shuntctl watch 2>>/srv/watch.log")
 }
 
@@ -193,9 +211,10 @@ fn come_and_go(host: &Host, options: &str) -> Result<()> {
             2 => watch_there = Some(watch(host)?),
             3 => drop(watch_there.take()),
             4 => host.write_list("1.0.0", &[])?,
-            5 => drop(Running::start(host, "/srv/shunt/shuntctl install")?.after_a_while()),
+            5 => drop(Running::start(host, "exec /srv/shunt/shuntctl install")?.after_a_while()),
             _ => drop(
-                Running::start(host, "/srv/shunt/shuntctl uninstall --settle 1s")?.after_a_while(),
+                Running::start(host, "exec /srv/shunt/shuntctl uninstall --settle 1s")?
+                    .after_a_while(),
             ),
         }
         sleep(Duration::from_millis(fastrand::u64(..300)));
@@ -203,7 +222,7 @@ fn come_and_go(host: &Host, options: &str) -> Result<()> {
     Ok(())
 }
 
-impl Running {
+impl Running<'_> {
     fn after_a_while(self) -> Self {
         sleep(Duration::from_millis(fastrand::u64(..1500)));
         self

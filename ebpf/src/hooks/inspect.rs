@@ -7,8 +7,8 @@ use aya_ebpf::{
 use shim::layout::{Cookie, Flow, SocketState};
 
 use crate::{
-    maps::{FLOWS, SOCKETS},
-    queue,
+    kernel::psock,
+    state::maps::{FLOWS, SOCKETS},
 };
 
 #[inline(always)]
@@ -42,7 +42,7 @@ fn of_flow(cookie: Cookie, flow: &Flow) -> SocketState {
         pod: flow.own.pod,
         shunt: (flow.mode == Flow::SHUNT).into(),
         met: (flow.peer.cookie != 0).into(),
-        unread: (!queue::is_empty(flow.own.sock) || flow.keepalive.interval != 0).into(),
-        busy: queue::is_in_use(flow.own.sock).into(),
+        unread: (!psock::is_empty(flow.own.sock) || flow.keepalive.interval != 0).into(),
+        busy: psock::is_in_use(flow.own.sock).into(),
     }
 }

@@ -14,14 +14,16 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
-use shim::layout::Flow;
+use shim::layout::{Flow, Reasons};
 
+use super::verdict::Why;
 use crate::{
-    kernel,
-    maps::{self, add},
-    message::ByTcp,
-    queue, reader, socket,
-    word::Word,
+    kernel::{fields, psock},
+    state::{
+        callbacks, flow,
+        maps::{self, add},
+        shared::Word,
+    },
 };
 
 /// How much is bulk; what a full queue holds up counts twice, each time it is tried.
@@ -35,24 +37,24 @@ const PORTION: u64 = 1 << 20;
 
 /// Neither end is leaving or has left.
 #[inline(always)]
-pub fn allows(flow: &Flow) -> Result<(), ByTcp> {
+pub fn check(flow: &Flow) -> Result<(), Why> {
     let stays = flow.stage != Flow::LEAVING && !peer_leaves(flow);
-    if stays { Ok(()) } else { Err(ByTcp::Bulk) }
+    if stays { Ok(()) } else { Err(Why::Leaving) }
 }
 
 #[inline(always)]
 fn peer_leaves(flow: &Flow) -> bool {
-    let stage = kernel::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
-    stage == Some(Flow::LEAVING)
+    let stage = fields::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
+    stage.is_none_or(|stage| stage >= Flow::LEAVING)
 }
 
 /// Looks at a message that went as `verdict` says.
 #[inline(always)]
-pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
+pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), Why>) {
     let (is_alone, is_large) = (is_alone(flow), size >= LARGE);
     let weight = match verdict {
         Ok(()) if is_alone || is_large => 1,
-        Err(ByTcp::QueueFull | ByTcp::Unread) => 2,
+        Err(Why::QueueFull | Why::Unread) => 2,
         _ => return,
     };
     let before = flow.bulk;
@@ -60,11 +62,12 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), ByTcp>) {
     if flow.bulk / PORTION == before / PORTION {
         return;
     }
-    let heard = kernel::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
+    let heard = fields::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
     if heard != Some(flow.heard) && !(is_alone && is_large) {
         flow.heard = heard.unwrap_or(0);
         flow.bulk = 0;
     } else if flow.bulk > ENOUGH {
+        flow.why = Reasons::LEFT;
         flow.stage = Flow::LEAVING;
     }
 }
@@ -87,36 +90,34 @@ fn is_alone(flow: &Flow) -> bool {
     before == flow.own.flow || before == flow.peer.flow
 }
 
-/// The peer acknowledges data.
+/// The socket that leaves goes when nobody is inside send(2) of its peer, or its peer has left; and with
+/// it that peer. `flow.stage` was set in an earlier callback.
 #[inline(always)]
-pub fn on_ack(ctx: &SockOpsContext) {
-    if let Some(flow) = socket::flow(ctx)
-        && flow.stage == Flow::LEAVING
-        && !queue::is_in_use(flow.peer.sock)
+pub fn go_if_idle(ctx: &SockOpsContext, flow: &Flow) {
+    if flow.stage == Flow::LEAVING {
+        if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some() {
+            callbacks::leave(ctx, flow);
+            count(flow);
+        }
+    } else if flow.stage == Flow::SETTLED
+        && peer_leaves(flow)
+        && psock::of(flow.peer.sock).is_none()
         && is_idle(flow)
     {
-        reader::leave(ctx, flow);
-        if let Some(pod) = maps::pod(flow.own.pod) {
-            add(&mut pod.counters.to_tcp.bulk, 1);
-        }
+        callbacks::leave(ctx, flow);
     }
 }
 
-/// The socket sends something. Once its peer has left, and with it all that was inside its send(2),
-/// it need not stay.
 #[inline(always)]
-pub fn on_packet(ctx: &SockOpsContext) {
-    if let Some(flow) = socket::flow(ctx)
-        && peer_leaves(flow)
-        && socket::psock(flow.peer.sock).is_none()
-        && is_idle(flow)
-    {
-        reader::leave(ctx, flow);
-    }
+fn count(flow: &Flow) {
+    let Some(pod) = maps::pod(flow.own.pod) else { return };
+    let to_tcp = &mut pod.counters.to_tcp;
+    let why = if flow.why == Reasons::LEFT { &mut to_tcp.bulk } else { &mut to_tcp.distrusted };
+    add(why, 1);
 }
 
 /// Nothing of what was handed to the socket is left, nor of what that took.
 #[inline(always)]
 fn is_idle(flow: &Flow) -> bool {
-    queue::is_empty(flow.own.sock) && flow.keepalive.interval == 0
+    psock::is_empty(flow.own.sock) && flow.keepalive.interval == 0
 }

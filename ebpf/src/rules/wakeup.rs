@@ -12,49 +12,46 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
     helpers::generated::{bpf_getsockopt, bpf_setsockopt},
     programs::{SockOpsContext, SockoptContext},
 };
 use shim::layout::{Flow, Keepalive};
 
 use crate::{
-    kernel, queue, reader,
-    setsockopt::{SOL_SOCKET, SOL_TCP},
-    socket::{self, Context as _},
+    kernel::{
+        fields,
+        option::{
+            SO_KEEPALIVE, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_KEEPCNT, TCP_KEEPIDLE,
+            TCP_KEEPINTVL,
+        },
+        psock, sock,
+    },
+    state::flow::{self, Context as _},
 };
 
-// asm-generic/socket.h, linux/tcp.h
-const SO_KEEPALIVE: i32 = 9;
-const SO_RCVLOWAT: i32 = 18;
-const TCP_KEEPIDLE: i32 = 4;
-const TCP_KEEPINTVL: i32 = 5;
-const TCP_KEEPCNT: i32 = 6;
-
-/// Asks for [`on_packet`] at all that a socket sends: ACKs of what comes by TCP, probes.
+/// The socket sends something.
 #[inline(always)]
-pub fn flag() -> u32 {
-    if kernel::has_sk_setsockopt() { BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG } else { 0 }
-}
-
-#[inline(always)]
-pub fn on_packet(ctx: &SockOpsContext) {
-    let Some(flow) = socket::flow(ctx) else { return };
-    let (at, sock) = (kernel::offsets(), flow.own.sock);
-    let Some(read) = kernel::read::<u32>(sock, at.tcp_copied_seq) else { return };
-    let received = kernel::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
-    let is_at_seam =
-        received != read && reader::seam(flow) == Some(read) && socket::psock(sock).is_some();
-    let is_all_read = is_at_seam && queue::is_empty(sock);
-    let may_borrow = is_at_seam && !is_all_read && gets_only_answers(flow, received);
+pub fn on_packet(ctx: &SockOpsContext, flow: &mut Flow) {
+    if !fields::has_sk_setsockopt() {
+        return;
+    }
+    let (at, sock) = (fields::offsets(), flow.own.sock);
+    let Some(read) = fields::read::<u32>(sock, at.tcp_copied_seq) else { return };
+    let received = fields::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
+    let is_in = psock::of(sock).is_some();
+    let is_at_seam = is_in && received != read && flow::seam(flow) == Some(read);
+    let is_empty = psock::is_empty(sock);
+    // One that leaves is to have a callback once its queue is empty.
+    let waits = is_at_seam || is_in && flow.stage == Flow::LEAVING;
+    let may_borrow = waits && !is_empty && gets_only_answers(flow, received);
     let borrowed = flow.keepalive.interval != 0;
     if may_borrow && !borrowed {
         borrow(ctx.as_ptr(), flow);
     } else if !may_borrow && borrowed {
         give_back(ctx.as_ptr(), flow);
     }
-    if is_all_read {
-        let lowat = kernel::read::<i32>(sock, at.sock_rcvlowat).unwrap_or(1);
+    if is_at_seam && is_empty {
+        let lowat = fields::read::<i32>(sock, at.sock_rcvlowat).unwrap_or(1);
         set(ctx.as_ptr(), SOL_SOCKET, SO_RCVLOWAT, lowat);
     }
 }
@@ -63,12 +60,12 @@ pub fn on_packet(ctx: &SockOpsContext) {
 /// would not learn from a probe that there is room again. Where it has, it comes by itself.
 #[inline(always)]
 fn gets_only_answers(flow: &Flow, received: u32) -> bool {
-    let at = kernel::offsets();
-    let unanswered = kernel::read::<u8>(flow.own.sock, at.icsk_probes_out);
-    !reader::is_shut(flow.own.sock)
+    let at = fields::offsets();
+    let unanswered = fields::read::<u8>(flow.own.sock, at.icsk_probes_out);
+    !sock::is_shut(flow.own.sock)
         && unanswered.is_some_and(|probes| probes < 2)
-        && reader::peer(flow)
-            .and_then(|peer| kernel::read::<u32>(peer.sock, at.tcp_write_seq))
+        && flow::peer(flow)
+            .and_then(|peer| fields::read::<u32>(peer.sock, at.tcp_write_seq))
             .is_some_and(|written| written == received)
 }
 
@@ -79,9 +76,9 @@ pub fn before_option(ctx: &SockoptContext, level: i32, option: i32) {
         (level, option),
         (SOL_SOCKET, SO_KEEPALIVE) | (SOL_TCP, TCP_KEEPIDLE | TCP_KEEPINTVL | TCP_KEEPCNT)
     );
-    if kernel::has_sk_setsockopt()
+    if fields::has_sk_setsockopt()
         && is_keepalives
-        && let Some(flow) = socket::flow(ctx)
+        && let Some(flow) = flow::flow(ctx)
         && flow.keepalive.interval != 0
     {
         give_back(ctx.sock().cast(), flow);

@@ -8,7 +8,11 @@
 
 use shim::layout::Flow;
 
-use crate::{kernel, message::ByTcp, seen::Seen, socket::psock};
+use super::verdict::Why;
+use crate::{
+    kernel::{fields, psock},
+    state::shared::Seen,
+};
 
 const SOCK_SNDBUF_LOCK: u8 = 1;
 const SOCK_RCVBUF_LOCK: u8 = 2;
@@ -18,54 +22,36 @@ const PORTION: u64 = 64 << 10;
 /// Takes the message's kernel memory from the flow's budget. The budget is renewed only when the
 /// peer's queue is seen empty, so the queue never holds more than one budget.
 #[inline(always)]
-pub fn has_room(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), ByTcp> {
-    let cost = u64::from(size) + u64::from(kernel::offsets().sk_msg_size);
+pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
+    let cost = u64::from(size) + u64::from(fields::offsets().sk_msg_size);
     if flow.budget < cost {
-        if !is_empty(flow.peer.sock) {
-            return Err(ByTcp::QueueFull);
+        if !psock::is_empty(flow.peer.sock) {
+            return Err(Why::QueueFull);
         }
         flow.budget = limit(flow, queue_limit);
         if flow.budget < cost {
-            return Err(ByTcp::QueueFull);
+            return Err(Why::QueueFull);
         }
     }
     let left = flow.budget - cost;
     if left / PORTION != flow.budget / PORTION && is_memory_scarce(flow.own.sock) {
         flow.budget = 0;
-        return Err(ByTcp::QueueFull);
+        return Err(Why::QueueFull);
     }
     flow.budget = left;
     Ok(())
 }
 
-/// Nothing that was handed to the socket is unread.
-#[inline(always)]
-pub fn is_empty(sock: u64) -> bool {
-    let Some(psock) = psock(sock) else { return false };
-    let list = psock.wrapping_add(kernel::offsets().psock_ingress_msg.into());
-    kernel::read::<u64>(list, 0) == Some(list)
-}
-
-/// Somebody is inside send(2) or recv(2) of the socket: each holds a reference to its psock, which is
-/// gone only with the last one.
-#[inline(always)]
-pub fn is_in_use(sock: u64) -> bool {
-    psock(sock).is_some_and(|psock| {
-        let references = kernel::read::<u32>(psock, kernel::offsets().psock_refcnt);
-        references.is_none_or(|references| references > 1)
-    })
-}
-
 /// What TCP would have allowed: where the application has set the buffers, a share of those.
 #[inline(always)]
 fn limit(flow: &Flow, queue_limit: u32) -> u64 {
-    let at = kernel::offsets();
+    let at = fields::offsets();
     let (own, peer) = (flow.own.sock, flow.peer.sock);
     let set = (userlocks(own) & SOCK_SNDBUF_LOCK) | (userlocks(peer) & SOCK_RCVBUF_LOCK);
     let mut limit = u64::from(queue_limit);
-    let rcvbuf = u64::from(kernel::read::<u32>(peer, at.sock_rcvbuf).unwrap_or(0));
+    let rcvbuf = u64::from(fields::read::<u32>(peer, at.sock_rcvbuf).unwrap_or(0));
     if set != 0 {
-        let sndbuf = kernel::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
+        let sndbuf = fields::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
         limit = (u64::from(sndbuf) + rcvbuf) / 16;
     }
     if DROPS.is_seen() {
@@ -77,9 +63,9 @@ fn limit(flow: &Flow, queue_limit: u32) -> u64 {
 /// Bytes that TCP may still send to the socket.
 #[inline(always)]
 fn window(sock: u64) -> u64 {
-    let at = kernel::offsets();
+    let at = fields::offsets();
     let [wnd, wup, nxt] = [at.tcp_rcv_wnd, at.tcp_rcv_wup, at.tcp_rcv_nxt]
-        .map(|offset| kernel::read::<u32>(sock, offset).unwrap_or(0));
+        .map(|offset| fields::read::<u32>(sock, offset).unwrap_or(0));
     u64::from(wup.wrapping_add(wnd).wrapping_sub(nxt))
 }
 
@@ -90,8 +76,8 @@ static DROPS: Seen = Seen::not_yet();
 /// peer has not read what was handed to it, that is what left no room.
 #[inline(always)]
 pub fn notice_timeout(flow: &Flow) {
-    let charged = kernel::read::<u32>(flow.peer.sock, kernel::offsets().sock_rmem_alloc);
-    if flow.peer.cookie != 0 && charged != Some(0) && !is_empty(flow.peer.sock) {
+    let charged = fields::read::<u32>(flow.peer.sock, fields::offsets().sock_rmem_alloc);
+    if flow.peer.cookie != 0 && charged != Some(0) && !psock::is_empty(flow.peer.sock) {
         DROPS.see();
     }
 }
@@ -99,15 +85,15 @@ pub fn notice_timeout(flow: &Flow) {
 /// Whether TCP's memory is scarce on the node (`net.ipv4.tcp_mem`), which all queues count to.
 #[inline(always)]
 fn is_memory_scarce(sock: u64) -> bool {
-    let at = kernel::offsets();
-    kernel::read::<u64>(sock, at.sock_prot)
-        .and_then(|prot| kernel::read::<u64>(prot, at.proto_memory_pressure))
-        .and_then(|pressure| kernel::read::<u64>(pressure, 0))
+    let at = fields::offsets();
+    fields::read::<u64>(sock, at.sock_prot)
+        .and_then(|prot| fields::read::<u64>(prot, at.proto_memory_pressure))
+        .and_then(|pressure| fields::read::<u64>(pressure, 0))
         .is_none_or(|pressure| pressure != 0)
 }
 
 #[inline(always)]
 fn userlocks(sock: u64) -> u8 {
-    let bits = kernel::offsets().sock_userlocks_bits;
-    kernel::read::<u8>(sock, bits / 8).map_or(0, |byte| byte >> (bits % 8))
+    let bits = fields::offsets().sock_userlocks_bits;
+    fields::read::<u8>(sock, bits / 8).map_or(0, |byte| byte >> (bits % 8))
 }

@@ -3,17 +3,20 @@
 //! they are refused, as on kernels without.
 
 use aya_ebpf::programs::SockoptContext;
+use shim::layout::Watched;
 
 use crate::{
-    maps::{self, add},
-    nudge, socket,
+    kernel::{
+        option::{SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_ULP},
+        psock,
+    },
+    rules::wakeup,
+    state::{
+        flow, habits,
+        maps::{self, add},
+    },
 };
 
-// linux/tcp.h, asm-generic/socket.h
-pub const SOL_SOCKET: i32 = 1;
-const SO_ZEROCOPY: i32 = 60;
-pub const SOL_TCP: i32 = 6;
-const TCP_ULP: i32 = 31;
 /// The kernel shows a program only so much of an option, and fails with EFAULT if it does not then
 /// ask for the caller's own (Documentation/bpf/prog_cgroup_sockopt.rst).
 const SHOWN: i32 = 4096;
@@ -21,24 +24,29 @@ const SHOWN: i32 = 4096;
 #[inline(always)]
 pub fn allows(ctx: &SockoptContext) -> bool {
     // SAFETY: the context is valid while the program runs.
-    unsafe {
+    let is_zerocopy = unsafe {
         let option = ctx.sockopt;
         if (*option).optlen > SHOWN {
             (*option).optlen = 0;
         }
         let (level, name) = ((*option).level, (*option).optname);
-        nudge::before_option(ctx, level, name);
+        wakeup::before_option(ctx, level, name);
         match (level, name) {
-            (SOL_TCP, TCP_ULP) | (SOL_SOCKET, SO_ZEROCOPY) => (),
+            (SOL_TCP, TCP_ULP) => false,
+            (SOL_SOCKET, SO_ZEROCOPY) => true,
             _ => return true,
         }
-    }
-    let Some(flow) = socket::flow(ctx) else { return true };
-    if socket::psock(flow.own.sock).is_none() {
+    };
+    let Some(flow) = flow::flow(ctx) else { return true };
+    if psock::of(flow.own.sock).is_none() {
         return true;
     }
     if let Some(pod) = maps::pod(flow.own.pod) {
         add(&mut pod.counters.refused_options, 1);
+    }
+    if is_zerocopy && let Some(watched) = habits::watched(flow.own.cookie) {
+        // Its next connections stay TCP, and have it.
+        habits::bad_sign(flow.own.sock, watched, Watched::ZEROCOPY);
     }
     false
 }

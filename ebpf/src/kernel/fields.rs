@@ -28,3 +28,23 @@ pub fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }
+
+/// How programs are watched here.
+#[inline(always)]
+pub fn watch() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS.watch) }
+}
+
+/// In which cases FIONREAD is right here.
+#[inline(always)]
+pub fn fionread() -> u64 {
+    // SAFETY: as above.
+    u64::from(unsafe { core::ptr::read_volatile(&raw const OFFSETS.fionread) })
+}
+
+#[inline(always)]
+pub fn mptcp_is_safe() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS.mptcp_is_safe) != 0 }
+}

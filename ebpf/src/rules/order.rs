@@ -5,26 +5,23 @@
 
 use shim::layout::Flow;
 
-use crate::{kernel, message::ByTcp, odd};
+use super::verdict::Why;
+use crate::kernel::fields;
 
 /// Whether this message may take the short way. Leaves in `flow.tcp_seq` how far TCP has come.
 #[inline(always)]
-pub fn allows(flow: &mut Flow) -> Result<(), ByTcp> {
-    let at = kernel::offsets();
-    let written = kernel::read::<u32>(flow.own.sock, at.tcp_write_seq).ok_or(ByTcp::Closing)?;
+pub fn check(flow: &mut Flow) -> Result<(), Why> {
+    let at = fields::offsets();
+    let written = fields::read::<u32>(flow.own.sock, at.tcp_write_seq).ok_or(Why::Closing)?;
     if flow.mode == Flow::SHUNT {
         // It moves only when bytes went by TCP without passing the program: a sender that was
         // asleep in tcp_sendmsg since before the socket was entered.
-        return if written == flow.tcp_seq { Ok(()) } else { Err(ByTcp::Bypassed) };
+        return if written == flow.tcp_seq { Ok(()) } else { Err(Why::Bypassed) };
     }
     flow.tcp_seq = written;
-    // Where it can be seen how the peer reads, it is to show that first, with something of TCP's.
-    if odd::is_watched() && written == flow.first_seq {
-        return Err(ByTcp::Unread);
-    }
     // NAT does not touch sequence numbers, so the two are comparable.
-    match kernel::read::<u32>(flow.peer.sock, at.tcp_copied_seq) {
+    match fields::read::<u32>(flow.peer.sock, at.tcp_copied_seq) {
         Some(read) if read == written => Ok(()),
-        _ => Err(ByTcp::Unread),
+        _ => Err(Why::Unread),
     }
 }

@@ -19,8 +19,17 @@ pub static PODS: HashMap<PodId, Pod, 4096, ON_DEMAND> = HashMap::new();
 pub static POD_IPS: HashMap<Address, PodIp, 16384, ON_DEMAND> = HashMap::new();
 #[btf_map(name = "attachments")]
 pub static ATTACHMENTS: HashMap<Attachment, Attached, 8192, ON_DEMAND> = HashMap::new();
-#[btf_map(name = "odd")]
-pub static ODD: LruHashMap<Cookie, Odd, 16384> = LruHashMap::new();
+#[btf_map(name = "habits")]
+pub static HABITS: HashMap<Program, Habit, 16384, ON_DEMAND> = HashMap::new();
+#[btf_map(name = "watched")]
+pub static WATCHED: HashMap<Cookie, Watched, 65536, ON_DEMAND> = HashMap::new();
+#[btf_map(name = "changes")]
+pub static CHANGES: Array<u64, 1> = Array::new();
+#[btf_map(name = "observing")]
+pub static OBSERVING: Array<u32, 1> = Array::new();
+#[btf_map(name = "connecting")]
+pub static CONNECTING: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Connecting, 0, ON_DEMAND> =
+    Map::new();
 #[btf_map(name = "node")]
 pub static NODE: Array<Node, 1> = Array::new();
 #[btf_map(name = "draining")]
@@ -88,6 +97,15 @@ pub fn pod<'a>(id: PodId) -> Option<&'a mut Pod> {
 #[inline(always)]
 pub fn is_draining() -> bool {
     DRAINING.get(0).is_none_or(|draining| *draining != 0)
+}
+
+/// Whether connections of a pod are only looked at.
+#[inline(always)]
+pub fn is_observing(policy: &Policy) -> bool {
+    match policy.mode {
+        Policy::AS_NODE => OBSERVING.get(0).is_some_and(|observing| *observing != 0),
+        mode => mode == Policy::OBSERVE,
+    }
 }
 
 /// What `pairs` has of the flow's own connection. Under its numbers could also be another's, as a

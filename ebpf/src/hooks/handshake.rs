@@ -1,0 +1,234 @@
+//! When a connection is made: find its other end, and enter the socket if the peer is here.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    programs::SockOpsContext,
+};
+use shim::layout::{listener as mark, *};
+
+use crate::{
+    kernel::fields,
+    rules::admit,
+    state::{
+        callbacks::{self, field},
+        flow, listener,
+        maps::{self, PAIRS, POD_IPS, add},
+        sockhash,
+    },
+};
+
+const AF_INET: u32 = 2;
+const E2BIG: i64 = -7;
+/// The third word of `::ffff:a.b.c.d`.
+const V4_MAPPED: u32 = 0xffff_u32.to_be();
+
+/// The active end comes first, before its ACK leaves, and can enter the sockhash only now.
+#[inline(always)]
+pub fn active(ctx: &SockOpsContext) {
+    let id = maps::current_pod();
+    let Some(pod) = maps::pod(id) else { return };
+    if excluded(&pod.policy, remote_port(ctx)) {
+        return add(&mut pod.counters.not_paired.excluded_port, 1);
+    }
+    if maps::is_draining() {
+        return add(&mut pod.counters.not_paired.draining, 1);
+    }
+    let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
+    let by_address = is_on_this_node(remote_address(ctx));
+    if !by_address && pod.policy.captured == Policy::NOT_CAPTURED {
+        add(&mut pod.counters.not_paired.remote, 1);
+        // Left for the sidecar to find, which is how capture is learned.
+        return leave_for_peer(pair, End { pod: id, ..End::default() });
+    }
+    let Some(flow) = flow::new_flow(ctx, id, pair) else {
+        return add(&mut pod.counters.not_paired.refused, 1);
+    };
+    if !by_address && is_the_sidecars(flow.own.sock, &pod.policy) {
+        flow::forget_flow(ctx);
+        return add(&mut pod.counters.not_paired.remote, 1);
+    }
+    let Some(connecting) = flow::connecting(ctx) else {
+        flow::forget_flow(ctx);
+        return add(&mut pod.counters.not_paired.refused, 1);
+    };
+    flow.tcp_seq = pair.active;
+    flow.sent_seq = pair.active;
+    let blocking = connecting.blocking as u16;
+    let program = Program { pod: id, name: connecting.name, blocking, ..Program::default() };
+    let waits = connecting.blocking | connecting.io_uring != 0;
+    if let Err(why) = admit::end(flow, pod, &program, waits).and_then(|()| enter(ctx, flow)) {
+        stays_plain(ctx, flow, why);
+    }
+    leave_for_peer(pair, flow.own);
+}
+
+#[inline(always)]
+fn leave_for_peer(pair: Pair, own: End) {
+    let ends = Ends { active: own, passive: End::default() };
+    let _ = PAIRS.insert(pair, ends, BPF_NOEXIST.into());
+}
+
+/// The passive end enters when it finds its peer waiting.
+#[inline(always)]
+pub fn passive(ctx: &SockOpsContext) {
+    let id = maps::current_pod();
+    let Some(pod) = maps::pod(id) else { return };
+    let pair = Pair { active: field!(ctx, rcv_nxt), passive: field!(ctx, snd_nxt) };
+    let port = field!(ctx, local_port) as u16;
+    // SAFETY: copied at once.
+    let Some(Ends { active: peer, passive: taken }) = (unsafe { PAIRS.get(pair) }).copied() else {
+        return add(&mut pod.counters.not_paired.no_peer, 1);
+    };
+    if peer.cookie == 0 {
+        let _ = PAIRS.remove(pair);
+        if peer.pod == id && pod.policy.proxy_ports.contains(&port) {
+            pod.policy.captured = Policy::LEARNED;
+        }
+        return add(&mut pod.counters.not_paired.no_peer, 1);
+    }
+    if taken.cookie != 0 || !is_sender(ctx, peer.sock) {
+        return add(&mut pod.counters.not_paired.unproven, 1);
+    }
+    let not_paired = &mut pod.counters.not_paired;
+    let left_alone = if excluded(&pod.policy, port) {
+        Some(&mut not_paired.excluded_port)
+    } else if maps::is_draining() {
+        Some(&mut not_paired.draining)
+    } else {
+        None
+    };
+    if let Some(reason) = left_alone {
+        add(reason, 1);
+        let _ = PAIRS.remove(pair);
+        // Nobody will hand it anything, so it need not pay for its place.
+        return sockhash::leave(peer.cookie);
+    }
+    let Some(flow) = flow::new_flow(ctx, id, pair) else {
+        return add(&mut pod.counters.not_paired.refused, 1);
+    };
+    flow.peer = peer;
+    flow.tcp_seq = pair.passive;
+    flow.sent_seq = pair.passive;
+    let program = Program { pod: id, port, ..Program::default() };
+    let listener = listener::of(ctx);
+    let waits = listener.is_none_or(|mark| mark & mark::WAITS != 0);
+    let admitted = admit::listener(listener).and_then(|()| admit::end(flow, pod, &program, waits));
+    let admitted = admitted.and(if peer.entered != 0 { Ok(()) } else { Err(Reasons::PEER) });
+    match admitted.and_then(|()| enter(ctx, flow)) {
+        Ok(()) => {
+            add(&mut pod.counters.paired, 1);
+            if let Some(peer_pod) = maps::pod(peer.pod) {
+                add(&mut peer_pod.counters.paired, 1);
+            }
+        }
+        Err(why) => {
+            stays_plain(ctx, flow, why);
+            add(pod.counters.plain.counter(why), 1);
+            count_peer(&peer);
+            if peer.entered != 0 {
+                sockhash::leave(peer.cookie);
+            }
+        }
+    }
+    let ends = Ends { active: peer, passive: flow.own };
+    let _ = PAIRS.insert(pair, ends, BPF_ANY.into());
+}
+
+/// Why the active end of a connection that stays plain TCP does: itself, or only its peer.
+#[inline(always)]
+fn count_peer(peer: &End) {
+    let why = match peer.entered {
+        0 => fields::read(peer.flow, core::mem::offset_of!(Flow, why) as u32),
+        _ => Some(Reasons::PEER),
+    };
+    if let (Some(why), Some(pod)) = (why, maps::pod(peer.pod)) {
+        add(pod.counters.plain.counter(why), 1);
+    }
+}
+
+/// Enters the socket. Err: [`Reasons::REFUSED`].
+#[inline(always)]
+fn enter(ctx: &SockOpsContext, flow: &mut Flow) -> Result<(), u32> {
+    if let Err(errno) = sockhash::enter(ctx, flow.own.cookie) {
+        if let Some(pod) = maps::pod(flow.own.pod) {
+            let not_paired = &mut pod.counters.not_paired;
+            let full = errno == E2BIG;
+            add(if full { &mut not_paired.full } else { &mut not_paired.refused }, 1);
+        }
+        return Err(Reasons::REFUSED);
+    }
+    flow.own.entered = 1;
+    callbacks::begin(ctx, flow);
+    Ok(())
+}
+
+/// A local connection's end that is not in the sockhash is looked at and counted.
+#[inline(always)]
+fn stays_plain(ctx: &SockOpsContext, flow: &mut Flow, why: u32) {
+    flow.stage = Flow::PLAIN;
+    flow.why = why;
+    callbacks::begin_plain(ctx, flow, why == Reasons::LEARNING || why == Reasons::OBSERVED);
+}
+
+/// Whether this socket sent the packet that the callback is for. Sequence numbers are no proof, as
+/// a pod can forge its own (TCP_REPAIR) and guess another's. But the kernel draws 32 random bits for
+/// every socket and marks its packets with them (`skb_set_hash_from_sk`), through veth, bridge and
+/// NAT; no option sets them, and no other network namespace sees them.
+#[inline(always)]
+fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
+    let at = fields::offsets();
+    let packet = fields::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
+    let hash = packet.and_then(|packet| fields::read::<u32>(packet, at.skb_hash));
+    hash.is_some() && hash == fields::read::<u32>(sock, at.sock_txhash)
+}
+
+/// Whether an address is on this node for certain. An entry costs its socket a longer way for
+/// every message, so: never a guess.
+#[inline(always)]
+fn is_on_this_node(remote: [u32; 4]) -> bool {
+    // SAFETY: sixteen bytes either way, in network order.
+    let address = unsafe { core::mem::transmute::<[u32; 4], Address>(remote) };
+    is_loopback(remote) || POD_IPS.get_ptr(address).is_some()
+}
+
+/// The sidecar's own connections are not captured. Neither is one whose owner cannot be read.
+#[inline(always)]
+fn is_the_sidecars(sock: u64, policy: &Policy) -> bool {
+    fields::read::<u32>(sock, fields::offsets().sock_uid).is_none_or(|uid| uid == policy.proxy_uid)
+}
+
+/// As words in network order; an IPv4 address as v4-mapped. All fields are read whatever the
+/// family is, as the compiler would merge the loads of two branches.
+#[inline(always)]
+fn remote_address(ctx: &SockOpsContext) -> [u32; 4] {
+    let ip4 = field!(ctx, remote_ip4);
+    let ip6 = [
+        field!(ctx, remote_ip6[0]),
+        field!(ctx, remote_ip6[1]),
+        field!(ctx, remote_ip6[2]),
+        field!(ctx, remote_ip6[3]),
+    ];
+    // A socket of family AF_INET6 has v4-mapped addresses in these fields as they are.
+    if field!(ctx, family) == AF_INET { [0, 0, V4_MAPPED, ip4] } else { ip6 }
+}
+
+#[inline(always)]
+fn is_loopback(ip: [u32; 4]) -> bool {
+    match ip.map(u32::from_be) {
+        [0, 0, 0xffff, v4] => v4 >> 24 == 127,
+        [0, 0, 0, 1] => true,
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn excluded(policy: &Policy, port: u16) -> bool {
+    policy.excluded_ports.contains(&port)
+}
+
+/// The context has it in network order, as a word.
+#[inline(always)]
+fn remote_port(ctx: &SockOpsContext) -> u16 {
+    u32::from_be(field!(ctx, remote_port)) as u16
+}

@@ -1,0 +1,94 @@
+//! For every message on a paired socket: the short way, or TCP.
+
+use aya_ebpf::programs::SkMsgContext;
+use shim::layout::*;
+
+use crate::{
+    rules::{budget, bulk, order, reader, trust, verdict::Why},
+    state::{
+        flow,
+        maps::{self, PAIRS, add},
+        sockhash,
+    },
+};
+
+#[inline(always)]
+pub fn run(ctx: &SkMsgContext) {
+    let Some(flow) = flow::flow(ctx) else { return };
+    let size = size(ctx);
+    let Some(pod) = maps::pod(flow.own.pod) else {
+        // A pod that was forgotten is not accelerated any more.
+        flow.mode = Flow::TCP;
+        return;
+    };
+    flow.messages += 1;
+    let before = flow.mode;
+    let verdict = decide(ctx, flow, size, pod.policy.queue_limit);
+    bulk::notice(flow, size, &verdict);
+    flow.mode = if verdict.is_ok() { Flow::SHUNT } else { Flow::TCP };
+    let counters = &mut pod.counters;
+    let Err(why) = verdict else {
+        if before != Flow::SHUNT {
+            add(&mut counters.to_shunt, 1);
+        }
+        add(&mut counters.shunted.messages, 1);
+        return add(&mut counters.shunted.bytes, size.into());
+    };
+    if before == Flow::SHUNT {
+        flow.seam = flow.tcp_seq;
+        match why {
+            Why::QueueFull => add(&mut counters.to_tcp.queue_full, 1),
+            Why::RcvLowat => add(&mut counters.to_tcp.rcvlowat, 1),
+            Why::Closing => add(&mut counters.to_tcp.closing, 1),
+            Why::Draining => add(&mut counters.to_tcp.draining, 1),
+            Why::Blocking => add(&mut counters.to_tcp.blocking, 1),
+            Why::NotTrusted => add(&mut counters.to_tcp.distrusted, 1),
+            Why::UrgentData => add(&mut counters.to_tcp.oob, 1),
+            Why::Bypassed => add(&mut counters.to_tcp.bypassed, 1),
+            // Counted when the socket has left.
+            Why::Leaving => (),
+            // These keep a flow on TCP and cannot end its time on the short way.
+            Why::NotMet | Why::Unread => (),
+        }
+    }
+    flow.tcp_bytes += u64::from(size);
+    add(&mut counters.by_tcp.messages, 1);
+    add(&mut counters.by_tcp.bytes, size.into());
+}
+
+#[inline(always)]
+fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
+    if maps::is_draining() {
+        return Err(Why::Draining);
+    }
+    if flow.peer.cookie == 0 {
+        meet(flow)?;
+    }
+    if !flow::may_send(ctx) {
+        return Err(Why::Closing);
+    }
+    bulk::check(flow)?;
+    order::check(flow)?;
+    trust::check(flow)?;
+    reader::check(flow)?;
+    budget::check(flow, size, queue_limit)?;
+    if sockhash::redirect(ctx, flow.peer.cookie) { Ok(()) } else { Err(Why::Closing) }
+}
+
+/// The active end learns its peer from what the passive end left.
+#[inline(always)]
+fn meet(flow: &mut Flow) -> Result<(), Why> {
+    let peer = maps::ends(flow).ok_or(Why::NotMet)?.passive;
+    if peer.entered == 0 {
+        return Err(Why::NotMet);
+    }
+    flow.peer = peer;
+    let _ = PAIRS.remove(flow.pair);
+    Ok(())
+}
+
+#[inline(always)]
+fn size(ctx: &SkMsgContext) -> u32 {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { core::ptr::read_volatile(&raw const (*ctx.msg).size) }
+}

@@ -1,0 +1,126 @@
+//! sock_ops: what happens to a socket of an attached pod, by the kernel's callback.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
+        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
+    },
+    programs::SockOpsContext,
+};
+use shim::layout::{Flow, Habit, Program, Reasons};
+
+use super::handshake;
+use crate::{
+    kernel::{sock, task},
+    rules::{budget, bulk, stay, trust, wakeup},
+    state::{
+        callbacks::field,
+        flow, habits, listener,
+        maps::{self, add},
+        sockhash,
+    },
+};
+
+#[inline(always)]
+pub fn run(ctx: &SockOpsContext) {
+    match field!(ctx, op) {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => flow::mark_connecting(ctx),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => listens(ctx),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => handshake::active(ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => handshake::passive(ctx),
+        op => {
+            if let Some(flow) = flow::flow(ctx) {
+                lives(ctx, flow, op);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
+    match op {
+        BPF_SOCK_OPS_RTO_CB => budget::notice_timeout(flow),
+        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx, flow),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB | BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
+            let sends = op == BPF_SOCK_OPS_HDR_OPT_LEN_CB;
+            if sends {
+                wakeup::on_packet(ctx, flow);
+            }
+            bulk::go_if_idle(ctx, flow);
+            stay::review(ctx, flow, sends);
+        }
+        _ => (),
+    }
+}
+
+/// What a program that is trusted by name listens on is so from the first connection on.
+#[inline(always)]
+fn listens(ctx: &SockOpsContext) {
+    listener::mark(ctx);
+    let Some(pod) = maps::pod(maps::current_pod()) else { return };
+    let id = maps::current_pod();
+    let Some(name) = task::process_name() else { return };
+    let program = Program { pod: id, name, ..Program::default() };
+    if !habits::of(&program).is_some_and(|habit| habit.trusted == Habit::NAMED) {
+        return;
+    }
+    let port = field!(ctx, local_port) as u16;
+    let accepts = Program { pod: id, port, ..Program::default() };
+    if let Some(habit) = habits::of_or_new(pod, &accepts) {
+        habit.trusted = Habit::NAMED;
+    }
+}
+
+/// The last of a connection. A socket that was never accepted goes too, as kernels from 5.10.80 to
+/// 5.10.221 forget it in the sockhash.
+#[inline(always)]
+fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
+    if let Some(watched) = habits::watched(flow.own.cookie)
+        && watched.reads != 0
+    {
+        habits::exchanged(watched);
+    }
+    if sock::has_no_owner(flow.own.sock) || was_disconnected(ctx, flow.own.sock) {
+        sockhash::leave(flow.own.cookie);
+    }
+    count_plain_bytes(ctx, flow);
+    if flow.peer.cookie == 0 {
+        flow::give_up(flow);
+    }
+    habits::forget(flow.own.cookie);
+    // The socket may connect again.
+    flow::forget_flow(ctx);
+}
+
+/// What it sent while it was not in the sockhash, if its peer is on this node.
+#[inline(always)]
+fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
+    if flow.stage < Flow::LEAVING {
+        return;
+    }
+    let Some(peer) = flow::peer(flow) else { return };
+    let Some(pod) = maps::pod(flow.own.pod) else { return };
+    let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
+    add(pod.counters.plain_bytes.counter(flow.why), sent);
+    let would = flow.why == Reasons::OBSERVED
+        && trust::of(&flow.own) != Flow::NOT_TRUSTED
+        && (flow.peer_trust != Flow::NOT_TRUSTED || trust::of(&peer) != Flow::NOT_TRUSTED);
+    if would {
+        add(&mut pod.counters.foretold_bytes, sent);
+    }
+}
+
+/// By connect(2) to no address, after which nothing unread may be left. All else that ends an
+/// established connection at once leaves an error first.
+#[inline(always)]
+fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
+    field!(ctx, __bindgen_anon_1.args[0]) == BPF_TCP_ESTABLISHED
+        && !sock::has_error(sock)
+}
+
+#[inline(always)]
+fn state_after(ctx: &SockOpsContext) -> u32 {
+    field!(ctx, __bindgen_anon_1.args[1])
+}

@@ -1,0 +1,90 @@
+//! Watchers (fentry, kprobe, or the raw tracepoint sys_enter): how programs use their sockets, seen
+//! before the kernel does it, on plain TCP as well as in the sockhash.
+//!
+//! The kernel leaves out a program that is on its processor already (`recursion_misses` in bpftool):
+//! also one that was preempted there, and then for whoever has the processor next. So that no sign
+//! was seen proves nothing; that recv(2) was seen does.
+
+use shim::layout::{Fionread, Watched};
+
+use crate::{
+    kernel::{fields, psock, sock, task},
+    state::habits,
+};
+
+pub const MSG_OOB: u32 = 0x1;
+pub const MSG_DONTWAIT: u32 = 0x40;
+const MSG_WAITALL: u32 = 0x100;
+/// asm-generic/ioctls.h; SIOCINQ is the same.
+pub const FIONREAD: u32 = 0x541b;
+
+/// recv(2), or read(2): `flags` has MSG_DONTWAIT also where the file is in non-blocking mode.
+#[inline(always)]
+pub fn reads(sock: u64, flags: u32) {
+    let Some(watched) = habits::watched_socket(sock) else { return };
+    let waits = flags & MSG_DONTWAIT == 0;
+    if !waits && watched.reads != 0 {
+        return;
+    }
+    if waits && flags & MSG_WAITALL != 0 {
+        habits::bad_sign(sock, watched, Watched::WAITALL);
+    }
+    let redirected = psock::of(sock).is_some() && !psock::is_empty(sock);
+    let there = redirected || sock::has_something(sock);
+    if waits && !there {
+        return sleeps(sock, watched);
+    }
+    if there && watched.reads == 0 {
+        watched.reads = 1;
+        let program = watched.program;
+        let Some(habit) = habits::of(&program) else { return };
+        let count = if waits { &mut habit.waits.polls } else { &mut habit.waits.nonblocking };
+        *count = count.saturating_add(1);
+    }
+}
+
+#[inline(always)]
+fn sleeps(sock: u64, watched: &mut Watched) {
+    habits::bad_sign(sock, watched, Watched::SLEEPS);
+    watched.reads = 1;
+    let program = watched.program;
+    if let Some(habit) = habits::of(&program) {
+        habit.sleeper = task::process();
+    }
+}
+
+#[inline(always)]
+pub fn splices(sock: u64) {
+    if let Some(watched) = habits::watched_socket(sock) {
+        habits::bad_sign(sock, watched, Watched::SPLICE);
+    }
+}
+
+/// ioctl(2).
+#[inline(always)]
+pub fn asks(sock: u64, request: u32) {
+    if request == FIONREAD
+        && fields::fionread() != Fionread::ALL
+        && let Some(watched) = habits::watched_socket(sock)
+    {
+        habits::bad_sign(sock, watched, Watched::FIONREAD);
+    }
+}
+
+/// send(2).
+#[inline(always)]
+pub fn sends(sock: u64, flags: u32) {
+    if flags & MSG_OOB != 0
+        && let Some(watched) = habits::watched_socket(sock)
+    {
+        habits::bad_sign(sock, watched, Watched::URGENT);
+    }
+}
+
+/// io_uring's SEND_ZC or SENDMSG_ZC.
+#[inline(always)]
+pub fn sends_zerocopy(sock: u64) {
+    if let Some(watched) = habits::watched_socket(sock) {
+        habits::bad_sign(sock, watched, Watched::ZEROCOPY);
+    }
+}

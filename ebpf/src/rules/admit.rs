@@ -1,0 +1,60 @@
+//! Whether a socket enters the sockhash as its connection is made. Else it is plain TCP for life, and what
+//! it does is looked at.
+
+use shim::layout::{
+    Distrust, Fionread, Flow, Pod, Program, Reasons, Watch,
+    listener::{KIND, MPTCP, PLAIN},
+};
+
+use crate::{
+    kernel::{fields, sock},
+    state::{habits, maps},
+};
+
+/// Of an accepted socket, what its listener was marked with. MPTCP's are an oops in kernels before
+/// the end of 2025, and one that listened before its pod was attached, and was not found since,
+/// could be such a one.
+#[inline(always)]
+pub fn listener(mark: Option<u64>) -> Result<(), u32> {
+    match mark.map(|mark| mark & KIND) {
+        Some(PLAIN) => Ok(()),
+        Some(MPTCP) if fields::mptcp_is_safe() => Ok(()),
+        _ => Err(Reasons::LISTENER),
+    }
+}
+
+/// An end of that program. `waits`: it may be in blocking mode, or its task uses io_uring.
+#[inline(always)]
+pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Result<(), u32> {
+    let sock = flow.own.sock;
+    if sock::is_anothers(sock) {
+        return Err(Reasons::LISTENER);
+    }
+    if sock::wants_zerocopy(sock) {
+        return Err(Reasons::ZEROCOPY);
+    }
+    let Some(habit) = habits::of_or_new(pod, program) else { return Err(Reasons::LEARNING) };
+    habit.connections = habit.connections.saturating_add(1);
+    let known = habit.judge(&pod.policy);
+    if !habits::watch(flow.own.cookie, program) {
+        return Err(Reasons::LEARNING);
+    }
+    if maps::is_observing(&pod.policy) {
+        return Err(Reasons::OBSERVED);
+    }
+    match known {
+        Ok(()) => {
+            flow.trusted = 1;
+            Ok(())
+        }
+        Err(Distrust::NotKnownYet) if !waits && may_be_tried() => Ok(()),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Whether a socket whose program is not known may be in the sockhash: it is handed nothing there
+/// before it is known, and FIONREAD counts what comes by TCP.
+#[inline(always)]
+fn may_be_tried() -> bool {
+    fields::watch() != Watch::Names as u32 && fields::fionread() & Fionread::TCP_ONLY != 0
+}

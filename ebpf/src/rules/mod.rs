@@ -1,0 +1,11 @@
+//! One rule a file: whether a message may take the short way, and whether a socket may stay.
+
+pub mod admit;
+pub mod budget;
+pub mod bulk;
+pub mod order;
+pub mod reader;
+pub mod stay;
+pub mod trust;
+pub mod verdict;
+pub mod wakeup;

@@ -1,0 +1,74 @@
+//! What the reading end must be like at the moment to be handed bytes.
+//!
+//! The kernel's sockmap read path cannot sleep as TCP's does: whatever wakes a sleeping recv
+//! without data (a signal, the ACK of a half-close, a reset, free send space) makes it fail with
+//! EAGAIN (`tcp_bpf_recvmsg` waits once, where `tcp_recvmsg` loops). So a socket in blocking mode is
+//! handed bytes only while nobody sleeps in its recv: its program waits in epoll, poll or select.
+
+use shim::layout::{End, Flow, Watch, Watched};
+
+use super::verdict::Why;
+use crate::{
+    kernel::{fields, sock, waitqueue},
+    state::{habits, maps::add},
+};
+
+/// Whether the peer may be handed bytes now. Its mode is looked at for every message, as an
+/// application can change it at any time.
+#[inline(always)]
+pub fn check(flow: &mut Flow) -> Result<(), Why> {
+    let peer = flow.peer.sock;
+    // A sender that blocks and is not trusted is taken out by the ACK of what it sends, so that must
+    // go by TCP.
+    let is_on_trial = flow.trusted == 0 && flow.mode != Flow::SHUNT;
+    if is_on_trial && !sock::is_nonblocking_socket(flow.own.sock) {
+        return Err(Why::Blocking);
+    }
+    // Its program is known, so it need not be accepted yet.
+    if flow.peer_file == 0 {
+        flow.peer_file = sock::file(peer).unwrap_or(0);
+    }
+    let first = flow.fed == 0;
+    if first {
+        // Atomic for its barrier.
+        add(&mut flow.fed, 1);
+    }
+    if sleeps(flow) {
+        if first {
+            flow.fed = 0;
+        }
+        return Err(Why::Blocking);
+    }
+    // Only TCP resets a connection that nobody reads any more.
+    if sock::is_shut(peer) {
+        return Err(Why::Closing);
+    }
+    // A peer that waits for more than one byte would be woken too early.
+    match fields::read::<i32>(peer, fields::offsets().sock_rcvlowat) {
+        Some(lowat) if lowat <= 1 => Ok(()),
+        Some(_) => Err(Why::RcvLowat),
+        None => Err(Why::Closing),
+    }
+}
+
+#[inline(always)]
+fn sleeps(flow: &Flow) -> bool {
+    flow.peer_file != 0
+        && flow.peer_trust != Flow::MAY_SLEEP
+        && !sock::is_nonblocking(flow.peer_file)
+        && is_seen_asleep(flow.peer)
+}
+
+/// Whether a task sleeps in a socket's recv(2). Where nothing watches, this is how it becomes known of its
+/// program; elsewhere that is known for certain, while this may be a send(2).
+#[inline(always)]
+pub fn is_seen_asleep(end: End) -> bool {
+    let asleep = waitqueue::has_sleeper(end.sock);
+    if asleep
+        && fields::watch() == Watch::Names as u32
+        && let Some(watched) = habits::watched(end.cookie)
+    {
+        habits::bad_sign(end.sock, watched, Watched::SLEEPS);
+    }
+    asleep
+}

@@ -1,0 +1,95 @@
+//! Whether a socket stays in the sockhash: it may turn out to block, to be alone, or to be read in a way
+//! that needs TCP.
+
+use core::mem::offset_of;
+
+use aya_ebpf::programs::SockOpsContext;
+use shim::layout::{Distrust, Flow, Reasons};
+
+use super::{reader, trust};
+use crate::{
+    kernel::{fields, psock, sock},
+    state::{callbacks, flow, habits, maps},
+};
+
+/// Something has come for the socket, or it sends something: the latter first by the ACK that makes the
+/// connection, before the peer can have come.
+#[inline(always)]
+pub fn review(ctx: &SockOpsContext, flow: &mut Flow, sends: bool) {
+    trust::learn(flow);
+    match flow.stage {
+        Flow::PLAIN => foretell(ctx, flow),
+        Flow::ENTERED if !sends => settle(ctx, flow),
+        Flow::SETTLED => look_at_own_program(flow),
+        _ => (),
+    }
+}
+
+/// Once the socket was accepted, or its program is known, it is in for good or out.
+#[inline(always)]
+fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
+    let file = sock::file(flow.own.sock);
+    if file.is_none() && flow.trusted == 0 {
+        return;
+    }
+    let blocks = file.is_some_and(|file| !sock::is_nonblocking(file))
+        && (flow.trusted == 0 || reader::is_seen_asleep(flow.own))
+        && !was_fed(flow);
+    let met = flow::has_met(flow);
+    if met && !blocks {
+        flow.stage = Flow::SETTLED;
+        return callbacks::end(ctx, flow, callbacks::ON_TRIAL);
+    }
+    flow.why = if blocks { Reasons::LEARNING } else { Reasons::PEER };
+    callbacks::leave(ctx, flow);
+    flow.stage = Flow::PLAIN;
+    // What it does is looked at all the same.
+    callbacks::begin_plain(ctx, flow, flow.trusted == 0);
+}
+
+/// Says that the socket leaves, if its program is not trusted any more. It goes with a later callback:
+/// see [`super::bulk`].
+#[inline(always)]
+fn look_at_own_program(flow: &mut Flow) {
+    let now = habits::changes() + 1;
+    if flow.own_checked == now {
+        return;
+    }
+    flow.own_checked = now;
+    let Some(pod) = maps::pod(flow.own.pod) else { return };
+    let Some(habit) = habits::of_socket(flow.own.cookie) else { return };
+    match habit.judge(&pod.policy) {
+        Ok(()) => flow.trusted = 1,
+        Err(Distrust::NotKnownYet) => (),
+        Err(why) => {
+            flow.why = why.into();
+            flow.stage = Flow::LEAVING;
+        }
+    }
+}
+
+/// Of a connection that is only looked at: whether both ends would take part.
+#[inline(always)]
+fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
+    let now = habits::changes() + 1;
+    if flow.own_checked == now {
+        return;
+    }
+    flow.own_checked = now;
+    flow.trusted = (trust::of(&flow.own) != Flow::NOT_TRUSTED).into();
+    if let Some(peer) = flow::peer(flow) {
+        flow.peer_trust = trust::of(&peer);
+    }
+    if flow.trusted != 0 && flow.why != Reasons::OBSERVED {
+        callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);
+    }
+}
+
+/// Whether bytes may have been handed to this socket, which taking it out would lose. Read after
+/// its mode, as [`super::reader::check`] writes before it reads the mode: one of the two sees the other.
+#[inline(always)]
+fn was_fed(flow: &Flow) -> bool {
+    let fed = offset_of!(Flow, fed) as u32;
+    flow::peer(flow).is_some_and(|peer| fields::read::<u64>(peer.flow, fed) != Some(0))
+        || !psock::is_empty(flow.own.sock)
+}

@@ -1,0 +1,60 @@
+//! Trust is earned: no socket is handed bytes before it is known how its program reads.
+//!
+//! It is known from a whole exchange on plain TCP (something was read by recv(2), then something was
+//! sent, or the connection ended) with good signs only, or from the program's name in the
+//! configuration. One bad sign ends it, for all sockets of that program.
+
+use shim::layout::{End, Flow, Habit, Policy, Watched};
+
+use super::verdict::Why;
+use crate::{
+    kernel::sock,
+    state::{habits, maps},
+};
+
+/// Whether the peer is trusted, and this end sends nothing that needs TCP.
+#[inline(always)]
+pub fn check(flow: &mut Flow) -> Result<(), Why> {
+    let now = habits::changes() + 1;
+    if flow.peer_checked != now {
+        flow.peer_checked = now;
+        flow.peer_trust = of(&flow.peer);
+        let own = habits::watched(flow.own.cookie);
+        flow.urgent = own.is_some_and(|own| own.bad & Watched::URGENT != 0).into();
+    }
+    match flow.peer_trust {
+        Flow::NOT_TRUSTED => Err(Why::NotTrusted),
+        _ if flow.urgent != 0 => Err(Why::UrgentData),
+        _ => Ok(()),
+    }
+}
+
+/// [`Flow::NOT_TRUSTED`], [`Flow::TRUSTED`] or [`Flow::MAY_SLEEP`].
+#[inline(always)]
+pub fn of(end: &End) -> u32 {
+    let Some(habit) = habits::of_socket(end.cookie) else { return Flow::NOT_TRUSTED };
+    let Some(pod) = maps::pod(end.pod) else { return Flow::NOT_TRUSTED };
+    match habit.judge(&pod.policy) {
+        Ok(()) if may_sleep(habit, &pod.policy) => Flow::MAY_SLEEP,
+        Ok(()) => Flow::TRUSTED,
+        Err(_) => Flow::NOT_TRUSTED,
+    }
+}
+
+#[inline(always)]
+fn may_sleep(habit: &Habit, policy: &Policy) -> bool {
+    habit.tolerant != 0 || policy.blocking != 0
+}
+
+/// Looks whether an exchange has ended with what the socket has sent since.
+#[inline(always)]
+pub fn learn(flow: &mut Flow) {
+    let Some(watched) = habits::watched(flow.own.cookie) else { return };
+    let Some(written) = sock::write_seq(flow.own.sock) else { return };
+    if watched.reads == 0 {
+        flow.sent_seq = written;
+    } else if flow.sent_seq != written {
+        flow.sent_seq = written;
+        habits::exchanged(watched);
+    }
+}

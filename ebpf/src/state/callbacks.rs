@@ -1,0 +1,65 @@
+//! Callbacks that shunt asks the kernel for, for one socket. Other programs' flags stay: the helper
+//! replaces the whole set.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
+    },
+    programs::SockOpsContext,
+};
+use shim::layout::Flow;
+
+use super::sockhash;
+
+/// At the end of the connection, and when a retransmission timer fires.
+const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+/// An ACK of data, and all that the socket sends itself (ACKs of what comes by TCP, probes).
+pub const WHILE_IN: u32 = BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+/// A packet that takes the receive path's long branch.
+pub const ON_TRIAL: u32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
+
+/// One field of the context. Volatile, as the verifier refuses loads that the compiler has merged.
+macro_rules! field {
+    ($ctx:expr, $($field:tt)+) => {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const (*$ctx.ops).$($field)+) }
+    };
+}
+
+pub(crate) use field;
+
+/// Asks for the callbacks of a socket that has entered.
+#[inline(always)]
+pub fn begin(ctx: &SockOpsContext, flow: &mut Flow) {
+    ask(ctx, flow, FOR_LIFE | WHILE_IN | ON_TRIAL);
+}
+
+/// Asks for those of a socket that is plain TCP: at its end, and while its program is to be known better
+/// also what comes and what it sends.
+#[inline(always)]
+pub fn begin_plain(ctx: &SockOpsContext, flow: &mut Flow, learns: bool) {
+    let more = if learns { WHILE_IN | ON_TRIAL } else { 0 };
+    ask(ctx, flow, BPF_SOCK_OPS_STATE_CB_FLAG | more);
+}
+
+#[inline(always)]
+fn ask(ctx: &SockOpsContext, flow: &mut Flow, wanted: u32) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    flow.callbacks = wanted & !flags;
+    let _ = ctx.set_cb_flags((flags | wanted) as i32);
+}
+
+/// Gives back those of them that shunt itself has set.
+#[inline(always)]
+pub fn end(ctx: &SockOpsContext, flow: &Flow, which: u32) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.callbacks & which);
+    let _ = ctx.set_cb_flags(flags as i32);
+}
+
+/// Takes a socket out of the sockhash to which nothing was handed that is unread.
+#[inline(always)]
+pub fn leave(ctx: &SockOpsContext, flow: &Flow) {
+    sockhash::leave(flow.own.cookie);
+    end(ctx, flow, ON_TRIAL | WHILE_IN);
+}

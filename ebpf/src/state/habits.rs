@@ -1,0 +1,128 @@
+//! What is known of programs, and which sockets are theirs.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use shim::layout::*;
+
+use super::maps::{self, CHANGES, HABITS, WATCHED, add};
+use crate::kernel::{psock, sock};
+
+/// How often what is known has changed: who has looked something up need not again before that.
+#[inline(always)]
+pub fn changes() -> u64 {
+    CHANGES.get(0).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn changed() {
+    if let Some(changes) = CHANGES.get_ptr_mut(0) {
+        // SAFETY: only ever added to.
+        add(unsafe { &mut *changes }, 1);
+    }
+}
+
+#[inline(always)]
+pub fn of<'a>(program: &Program) -> Option<&'a mut Habit> {
+    // SAFETY: the kernel keeps the value until the program ends; its words are whole at any time.
+    HABITS.get_ptr_mut(program).map(|habit| unsafe { &mut *habit })
+}
+
+/// Remembers a program from now on. `None`: there is no room.
+#[inline(always)]
+pub fn of_or_new<'a>(pod: &mut Pod, program: &Program) -> Option<&'a mut Habit> {
+    if let Some(known) = of(program) {
+        return Some(known);
+    }
+    if pod.programs >= MAX_PROGRAMS {
+        return None;
+    }
+    if HABITS.insert(program, Habit::default(), BPF_NOEXIST.into()).is_ok() {
+        add(&mut pod.programs, 1);
+    }
+    of(program)
+}
+
+/// Watches a socket of that program. False: there is no room, so nothing would be seen of it.
+#[inline(always)]
+pub fn watch(cookie: Cookie, program: &Program) -> bool {
+    let watched = Watched { program: *program, reads: 0, bad: 0 };
+    WATCHED.insert(cookie, watched, BPF_ANY.into()).is_ok()
+}
+
+#[inline(always)]
+pub fn forget(cookie: Cookie) {
+    let _ = WATCHED.remove(cookie);
+}
+
+#[inline(always)]
+pub fn watched<'a>(cookie: Cookie) -> Option<&'a mut Watched> {
+    // SAFETY: as in `of`.
+    WATCHED.get_ptr_mut(cookie).map(|watched| unsafe { &mut *watched })
+}
+
+/// What is known of the program that has a socket.
+#[inline(always)]
+pub fn of_socket<'a>(cookie: Cookie) -> Option<&'a mut Habit> {
+    // Copied, as 5.10 takes no key from the value of such a map.
+    let program = watched(cookie)?.program;
+    of(&program)
+}
+
+/// Something that was read has been answered, or the connection ends.
+#[inline(always)]
+pub fn exchanged(watched: &mut Watched) {
+    watched.reads = 0;
+    let program = watched.program;
+    let Some(habit) = of(&program) else { return };
+    habit.exchanges = habit.exchanges.saturating_add(1);
+    if habit.trusted == 0 {
+        habit.trusted = Habit::LEARNED;
+        changed();
+    }
+}
+
+/// A bad sign of a socket, which a watcher sees before the kernel acts on it; counted once a socket.
+#[inline(always)]
+pub fn bad_sign(sock: u64, watched: &mut Watched, sign: u32) {
+    if watched.bad & sign != 0 {
+        return;
+    }
+    watched.bad |= sign;
+    let program = watched.program;
+    if let Some(habit) = of(&program) {
+        let count = match sign {
+            Watched::SPLICE => &mut habit.bad.splice,
+            Watched::FIONREAD => &mut habit.bad.fionread,
+            Watched::WAITALL => &mut habit.bad.waitall,
+            Watched::URGENT => &mut habit.bad.urgent,
+            Watched::ZEROCOPY => &mut habit.bad.zerocopy,
+            Watched::IO_URING => &mut habit.bad.io_uring,
+            _ => &mut habit.waits.sleeps,
+        };
+        *count = count.saturating_add(1);
+    }
+    changed();
+    if sign & Watched::MISSES != 0 && psock::of(sock).is_some() && !psock::is_empty(sock) {
+        count_late(program.pod, sign);
+    }
+}
+
+/// A reader that was handed bytes does for the first time what does not see them.
+#[inline(always)]
+fn count_late(pod: PodId, sign: u32) {
+    let Some(pod) = maps::pod(pod) else { return };
+    let late = &mut pod.counters.late;
+    match sign {
+        Watched::SPLICE => add(&mut late.splice, 1),
+        Watched::FIONREAD => add(&mut late.fionread, 1),
+        _ => add(&mut late.waitall, 1),
+    }
+}
+
+/// The socket at an address, if it is watched.
+#[inline(always)]
+pub fn watched_socket<'a>(address: u64) -> Option<&'a mut Watched> {
+    if !sock::has_callbacks(address) {
+        return None;
+    }
+    watched(sock::cookie(address)?)
+}

@@ -1,0 +1,9 @@
+//! What shunt keeps: maps, and what is known of sockets and programs.
+
+pub mod callbacks;
+pub mod flow;
+pub mod habits;
+pub mod listener;
+pub mod maps;
+pub mod shared;
+pub mod sockhash;

@@ -1,0 +1,102 @@
+//! What is known of programs, for `status --programs`.
+
+use std::{collections::HashMap, fmt};
+
+use serde::Serialize;
+use shim::{
+    datapath::Datapath,
+    layout::{BadSigns, Distrust, Habit, PodId, Policy, Waits, text},
+};
+
+use crate::pods;
+
+/// The sockets that a pod accepts on one port, or that one program of it connects.
+#[derive(Debug, Serialize)]
+pub struct Known {
+    pod: String,
+    /// The program that connects, or the port that is listened on.
+    program: String,
+    connections: u32,
+    waits: Waits,
+    bad: BadSigns,
+    trusted: bool,
+    why: &'static str,
+    /// What an operator can do so that it takes part.
+    todo: Option<&'static str>,
+}
+
+pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
+    let names = pods::names(datapath)?;
+    let policies: HashMap<PodId, Policy> =
+        datapath.pods()?.into_iter().map(|(id, pod)| (id, pod.policy)).collect();
+    let mut known: Vec<_> = datapath
+        .habits()
+        .all()?
+        .into_iter()
+        // Those that are trusted by name and were never there say nothing.
+        .filter(|(_, habit)| habit.connections > 0)
+        .filter_map(|(program, habit)| {
+            let (why, todo) = judge(&habit, policies.get(&program.pod)?);
+            let mode = if program.blocking == 1 { ", blocking" } else { "" };
+            Some(Known {
+                pod: names.get(&program.pod).cloned().unwrap_or_default(),
+                program: match program.port {
+                    0 => format!("connects: {}{mode}", text(&program.name)),
+                    port => format!("accepts at {port}"),
+                },
+                connections: habit.connections,
+                waits: habit.waits,
+                bad: habit.bad,
+                trusted: habit.judge(policies.get(&program.pod)?).is_ok(),
+                why,
+                todo,
+            })
+        })
+        .collect();
+    known.sort_by(|a, b| (&a.pod, &a.program).cmp(&(&b.pod, &b.program)));
+    Ok(known)
+}
+
+fn judge(habit: &Habit, policy: &Policy) -> (&'static str, Option<&'static str>) {
+    match habit.judge(policy) {
+        Ok(()) if habit.trusted == Habit::NAMED => ("trusted by name", None),
+        Ok(()) => ("trusted", None),
+        Err(Distrust::NotKnownYet) => (
+            "not known yet",
+            Some("wait for an exchange, or name it in trustedPrograms where none is seen"),
+        ),
+        Err(Distrust::Sleeps) => (
+            "sleeps in recv(2)",
+            Some("shunt/blocking: \"on\" if it takes EAGAIN there for \"try again\""),
+        ),
+        Err(Distrust::Splices) => ("reads by splice(2)", None),
+        Err(Distrust::CountsUnread) => {
+            ("asks FIONREAD", Some("a kernel that counts right there: see docs/kernels.md"))
+        }
+        Err(Distrust::WaitsForAll) => ("reads with MSG_WAITALL", None),
+        Err(Distrust::ZeroCopy) => ("sends without copies", None),
+        Err(Distrust::IoUring) => {
+            ("uses io_uring", Some("a kernel with trampolines, where that can be watched"))
+        }
+    }
+}
+
+fn waits(waits: &Waits) -> String {
+    let Waits { nonblocking, polls, sleeps } = *waits;
+    let seen = [(nonblocking, "non-blocking"), (polls, "polls"), (sleeps, "sleeps")];
+    let seen: Vec<_> =
+        seen.into_iter().filter(|(count, _)| *count > 0).map(|(_, how)| how).collect();
+    if seen.is_empty() { "-".to_owned() } else { seen.join(", ") }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (connections, waits) = (self.connections, waits(&self.waits));
+        write!(
+            f,
+            "{} {}: {}; {connections} connections, waits: {waits}",
+            self.pod, self.program, self.why
+        )?;
+        self.todo.iter().try_for_each(|todo| write!(f, "; {todo}"))
+    }
+}

@@ -1,0 +1,81 @@
+//! What is known of programs: the habits map, as user space reads and seeds it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use aya::maps::{HashMap, MapData, MapError};
+
+use crate::{
+    layout::{Habit, MAX_PROGRAM, PodId, Program, name},
+    load,
+};
+
+pub struct Habits(HashMap<MapData, Program, Habit>);
+
+impl Habits {
+    /// Of what is pinned in a layout's folder.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        Ok(Self(load::map(folder, name::HABITS)?.try_into().context(name::HABITS)?))
+    }
+
+    pub fn all(&self) -> anyhow::Result<Vec<(Program, Habit)>> {
+        self.0.iter().collect::<Result<_, _>>().context(name::HABITS)
+    }
+
+    /// Trusts what programs of these names connect, in a pod.
+    pub fn name(&mut self, pod: PodId, names: &[[u8; MAX_PROGRAM]]) -> anyhow::Result<()> {
+        for name in names {
+            for blocking in [0, 1] {
+                self.trust(Program { pod, name: *name, blocking, ..Program::default() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Trusts what is accepted on a port, if the process that listens there is called as one that is
+    /// trusted by name.
+    pub fn name_port(
+        &mut self,
+        pod: PodId,
+        name: [u8; MAX_PROGRAM],
+        port: u16,
+    ) -> anyhow::Result<()> {
+        let connects = Program { pod, name, ..Program::default() };
+        match self.0.get(&connects, 0) {
+            Ok(habit) if habit.trusted == Habit::NAMED => {
+                self.trust(Program { pod, port, ..Program::default() })
+            }
+            Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(error).context(name::HABITS),
+        }
+    }
+
+    fn trust(&mut self, program: Program) -> anyhow::Result<()> {
+        let habit = match self.0.get(&program, 0) {
+            Err(MapError::KeyNotFound) => Habit::default(),
+            known => known.context(name::HABITS)?,
+        };
+        let habit = Habit { trusted: Habit::NAMED, ..habit };
+        self.0.insert(program, habit, 0).context(name::HABITS)
+    }
+
+    /// A program takes EAGAIN for "try again" where it sleeps in recv(2): its sockets may be handed bytes,
+    /// from its next connection on.
+    pub fn tolerates(&mut self, program: &Program) -> anyhow::Result<()> {
+        let habit = self.0.get(program, 0).context(name::HABITS)?;
+        self.0.insert(program, Habit { tolerant: 1, ..habit }, 0).context(name::HABITS)
+    }
+
+    /// Forgets the programs of a pod.
+    pub fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
+        for program in self.0.keys().collect::<Result<Vec<_>, _>>().context(name::HABITS)? {
+            if program.pod == pod {
+                match self.0.remove(&program) {
+                    Ok(()) | Err(MapError::KeyNotFound) => (),
+                    Err(error) => return Err(error).context(name::HABITS),
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! What is known of programs: how they read from their sockets, as seen on plain TCP.
+
+use super::{PodId, Policy};
+
+/// TASK_COMM_LEN of linux/sched.h.
+pub const MAX_PROGRAM: usize = 16;
+
+/// Key of the habits map: all sockets that a pod accepts on one port, or all that one program of it
+/// connects.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Program {
+    pub pod: PodId,
+    /// For sockets that connect: what their process is called (the comm of its first thread, as the
+    /// other threads often have names of their own). All zeroes for those that are accepted.
+    pub name: [u8; MAX_PROGRAM],
+    /// For accepted sockets: the port that was listened on. 0 for those that connect.
+    pub port: u16,
+    /// 1: sockets that were in blocking mode when they were connected. Runtimes use those otherwise
+    /// than the rest (the JDK's `Socket` and its NIO).
+    pub blocking: u16,
+    pub reserved: u32,
+}
+
+/// Value of the habits map. How many times each was seen; counts may miss some, never invent one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
+pub struct Habit {
+    /// 0: not known yet, [`Habit::LEARNED`] or [`Habit::NAMED`]. A bad sign counts for more.
+    pub trusted: u32,
+    /// Connections that were looked at.
+    pub connections: u32,
+    /// Times that something was read, and then something was sent or the connection ended.
+    pub exchanges: u32,
+    pub waits: Waits,
+    pub bad: BadSigns,
+    /// The process that last slept in recv(2), by the PID that the node knows it by.
+    pub sleeper: u32,
+    /// 1: the sleeper takes EAGAIN as "try again", so that it loses nothing.
+    pub tolerant: u32,
+}
+
+/// How a program was seen to wait for data, as of the moment that it called recv(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
+pub struct Waits {
+    /// In non-blocking mode.
+    pub nonblocking: u32,
+    /// In blocking mode, but something was there: it waits in epoll, poll or select.
+    pub polls: u32,
+    /// In blocking mode with nothing there: it sleeps in recv(2).
+    pub sleeps: u32,
+}
+
+/// What a program was seen to do that needs plain TCP.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize))]
+pub struct BadSigns {
+    /// splice(2) from the socket does not see what was handed over.
+    pub splice: u32,
+    /// FIONREAD, on a kernel that counts wrong there.
+    pub fionread: u32,
+    /// MSG_WAITALL in blocking mode is not kept.
+    pub waitall: u32,
+    /// MSG_OOB.
+    pub urgent: u32,
+    /// SO_ZEROCOPY, or io_uring's SEND_ZC.
+    pub zerocopy: u32,
+    /// io_uring, where its requests cannot be watched.
+    pub io_uring: u32,
+}
+
+/// Why the sockets of a program are left to TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    NotKnownYet,
+    Sleeps,
+    Splices,
+    CountsUnread,
+    WaitsForAll,
+    ZeroCopy,
+    IoUring,
+}
+
+impl Habit {
+    /// A whole exchange on plain TCP with good signs only.
+    pub const LEARNED: u32 = 1;
+    /// By its name in the configuration.
+    pub const NAMED: u32 = 2;
+
+    /// Whether sockets of such a program may be handed bytes, in a pod of that policy. MSG_OOB matters
+    /// to the one connection only.
+    #[inline(always)]
+    pub fn judge(&self, policy: &Policy) -> Result<(), Distrust> {
+        let BadSigns { splice, fionread, waitall, zerocopy, io_uring, .. } = self.bad;
+        if splice != 0 {
+            return Err(Distrust::Splices);
+        }
+        if fionread != 0 {
+            return Err(Distrust::CountsUnread);
+        }
+        if waitall != 0 {
+            return Err(Distrust::WaitsForAll);
+        }
+        if zerocopy != 0 {
+            return Err(Distrust::ZeroCopy);
+        }
+        if io_uring != 0 {
+            return Err(Distrust::IoUring);
+        }
+        if self.waits.sleeps != 0 && self.tolerant == 0 && policy.blocking == 0 {
+            return Err(Distrust::Sleeps);
+        }
+        if self.trusted == 0 { Err(Distrust::NotKnownYet) } else { Ok(()) }
+    }
+}
+
+/// Socket-local storage of a socket that connects, as its connect(2) has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connecting {
+    pub name: [u8; MAX_PROGRAM],
+    /// 1: in blocking mode.
+    pub blocking: u32,
+    /// 1: its task has used io_uring.
+    pub io_uring: u32,
+    /// Address of its `struct sock`.
+    pub sock: u64,
+}
+
+/// Value of the watched map: a socket of an attached pod, by its cookie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watched {
+    pub program: Program,
+    /// 1: something was read by recv(2) since the last exchange.
+    pub reads: u32,
+    /// Bits, [`Watched::SPLICE`] and so on: bad signs that were counted of this socket.
+    pub bad: u32,
+}
+
+impl Watched {
+    pub const SPLICE: u32 = 1;
+    pub const FIONREAD: u32 = 2;
+    pub const WAITALL: u32 = 4;
+    pub const URGENT: u32 = 8;
+    pub const ZEROCOPY: u32 = 16;
+    pub const SLEEPS: u32 = 32;
+    pub const IO_URING: u32 = 64;
+    /// Those for which a socket that was handed bytes may have missed some.
+    pub const MISSES: u32 = Self::SPLICE | Self::FIONREAD | Self::WAITALL;
+}
+
+/// How programs are watched on this node: the first that the kernel takes, unless the configuration
+/// says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
+#[repr(u32)]
+pub enum Watch {
+    /// Not at all: only programs that are trusted by name take part.
+    Names = 0,
+    Fentry = 1,
+    Kprobe = 2,
+    /// By the raw tracepoint `sys_enter`: it costs every system call of the node.
+    Syscalls = 3,
+}
+
+const _: () = assert!(core::mem::size_of::<Program>() == 32);
