@@ -4,6 +4,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # What goes to nodes is static, as they have any libc.
 STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(HOST)
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
+export PROGRAMS = $(CURDIR)/target/programs
 export FOREIGN = $(CURDIR)/target/foreign
 export DEPLOY = $(CURDIR)/target/deploy
 export K8S = $(CURDIR)/target/k8s
@@ -16,7 +17,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-foreign test-runtimes test-k8s test-kernels bench-sizes fuzz lint picture plugin shuntctl image setup root
+.PHONY: demo test test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes fuzz lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -42,6 +43,13 @@ test-foreign: root setup
 	@$(MAKE) --no-print-directory plugin
 	cargo test -p tests --test foreign -- $(ARGS)
 
+# SHUNT_WATCH and SHUNT_BLOCKING are keys of shunt's conf; ARGS=short is one of each kind.
+test-programs: root setup
+	@scripts/setup envoy
+	@scripts/setup programs
+	@$(MAKE) --no-print-directory plugin
+	cargo test -p tests --test programs -- $(ARGS)
+
 test-runtimes: root setup
 	@scripts/setup envoy
 	@scripts/setup runtimes bookworm trixie sid
@@ -59,9 +67,10 @@ test-k8s: root setup
 
 test-kernels: root setup
 	@-scripts/setup kernels
+	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
 	@$(MAKE) --no-print-directory plugin shuntctl
-	tests/other-layout
-	ARGS="$(ARGS)" tests/kernels/run $(KERNEL)
+	$(if $(filter programs,$(TEST)),,tests/other-layout)
+	ARGS="$(ARGS)" TEST="$(TEST)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
 	@$(MAKE) --no-print-directory plugin

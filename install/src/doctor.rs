@@ -20,6 +20,7 @@ use shim::{
     drain,
     layout::{Fionread, VERSION, Watch},
     lock::Lock,
+    neighbours::{self, Neighbour},
     probe::{self, Attached},
     watchers::Found,
 };
@@ -81,7 +82,7 @@ pub fn findings(datapath: &paths::Datapath, cni: &paths::Cni) -> Vec<Finding> {
     let mut findings = vec![kernel(), lockdown::lockdown(), fields()];
     findings.extend(programs());
     findings.extend([jit(), bpffs(&datapath.pin_path), cgroups()]);
-    findings.extend([foreign_programs(), net_cls(), mptcp()]);
+    findings.extend([foreign_programs(), neighbours(), net_cls(), mptcp()]);
     findings.extend([pins(&datapath.pin_path), lock(&datapath.lock_file), in_list::conflist(cni)]);
     findings
 }
@@ -292,6 +293,32 @@ fn foreign_programs() -> Finding {
         }
     }
     Finding::ok(CHECK, "no sock_ops program is in the way")
+}
+
+/// Who may hold a socket that shunt would enter (`busy`), or take its callbacks away (`overruled`).
+fn neighbours() -> Finding {
+    const CHECK: &str = "neighbours";
+    let root = cgroup::root().unwrap_or_default();
+    let found = match neighbours::all(&root) {
+        Ok(found) => found,
+        Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "run it as root"),
+    };
+    if found.is_empty() {
+        return Finding::ok(CHECK, "no sock_ops or sk_msg program but shunt's");
+    }
+    let told: Vec<String> = found.iter().map(tell).collect();
+    Finding::limited(
+        CHECK,
+        told.join(", "),
+        "connections of theirs stay TCP: see `busy` and `overruled` in `shuntctl status`",
+    )
+}
+
+fn tell(Neighbour { id, name, cgroup }: &Neighbour) -> String {
+    match cgroup {
+        Some(cgroup) => format!("sock_ops {name} (id {id}) at {}", cgroup.display()),
+        None => format!("sk_msg {name} (id {id})"),
+    }
 }
 
 fn net_cls() -> Finding {

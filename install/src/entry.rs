@@ -41,7 +41,11 @@ impl Entry {
     pub fn value(&self, datapath: &Datapath) -> Result<Wanted> {
         let mut entry = json!({
             "type": SHUNT,
-            "capabilities": { "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true },
+            "capabilities": {
+                "cgroupPath": true,
+                "io.kubernetes.cri.pod-annotations": true,
+                "bandwidth": true,
+            },
         });
         if let Some(file) = &self.entry {
             let name = || file.display().to_string();

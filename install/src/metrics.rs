@@ -103,7 +103,18 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         samples,
         "shunt_not_paired_total",
         not_paired,
-        NotPaired { remote, no_peer, unproven, unanswered, excluded_port, draining, full, refused }
+        NotPaired {
+            remote,
+            no_peer,
+            unproven,
+            unanswered,
+            excluded_port,
+            draining,
+            overruled,
+            busy,
+            full,
+            refused
+        }
     );
     samples.extend(traffic(["shunt_shunted_messages_total", "shunt_shunted_bytes_total"], shunted));
     samples.extend(traffic(["shunt_by_tcp_messages_total", "shunt_by_tcp_bytes_total"], by_tcp));
@@ -114,6 +125,8 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
         to_tcp,
         ToTcp {
             queue_full,
+            overruled,
+            heartbeat,
             rcvlowat,
             blocking,
             distrusted,

@@ -59,8 +59,8 @@ pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
 
 fn judge(habit: &Habit, policy: &Policy) -> (&'static str, Option<&'static str>) {
     match habit.judge(policy) {
-        Ok(()) if habit.trusted == Habit::NAMED => ("trusted by name", None),
-        Ok(()) => ("trusted", None),
+        Ok(_) if habit.trusted == Habit::NAMED => ("trusted by name", None),
+        Ok(_) => ("trusted", None),
         Err(Distrust::NotKnownYet) => (
             "not known yet",
             Some("wait for an exchange, or name it in trustedPrograms where none is seen"),

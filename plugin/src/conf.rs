@@ -38,6 +38,10 @@ pub struct Conf<'a> {
     pub proxy_uid: u32,
     /// Bytes.
     pub queue_limit: u32,
+    /// Seconds; 0: never.
+    pub heartbeat: u32,
+    /// For pods with a bandwidth limit.
+    pub accelerate_limited: Switch,
     pub excluded_namespaces: Vec<String>,
     pub excluded_ports: ExcludedPorts,
     /// Whether sockets that sleep in recv(2) take part.
@@ -46,6 +50,7 @@ pub struct Conf<'a> {
     pub mode: Mode,
     pub watch: WatchConf,
     pub trusted_programs: Vec<ProgramName>,
+    pub polling_programs: Vec<ProgramName>,
     pub mptcp: Mptcp,
     pub log_file: Option<Absolute>,
     pub log_level: LevelFilter,
@@ -71,6 +76,15 @@ pub struct RuntimeConfig {
     pub cgroup_path: Option<String>,
     #[serde(rename = "io.kubernetes.cri.pod-annotations")]
     pub annotations: Option<HashMap<String, String>>,
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// What the reference plugin of that name enforces; bits per second, 0 for no limit.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Bandwidth {
+    pub ingress_rate: u64,
+    pub egress_rate: u64,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +99,21 @@ pub struct ValidAttachment {
 pub enum Switch {
     On,
     Off,
+}
+
+/// Longer than a day is nobody's wish, and jiffies have room for it.
+#[derive(Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Heartbeat(pub u32);
+
+impl TryFrom<u32> for Heartbeat {
+    type Error = String;
+    fn try_from(seconds: u32) -> Result<Self, String> {
+        match seconds {
+            0..=86_400 => Ok(Heartbeat(seconds)),
+            _ => Err(format!("{seconds} seconds are more than a day")),
+        }
+    }
 }
 
 /// Whether connections take the short way, or are only looked at.
@@ -230,13 +259,16 @@ impl<'a> Conf<'a> {
             accelerate: keys.take("accelerate")?.unwrap_or(Switch::On),
             proxy_ports: [port("outbound", 15001), port("inbound", 15006)],
             proxy_uid: keys.take("proxyUid")?.unwrap_or(1337),
-            queue_limit: queue_limit.map_or(2 << 20, NonZeroU32::get),
+            queue_limit: queue_limit.map_or(8 << 20, NonZeroU32::get),
+            heartbeat: keys.take("heartbeat")?.map_or(10, |Heartbeat(seconds)| seconds),
+            accelerate_limited: keys.take("accelerateLimited")?.unwrap_or(Switch::Off),
             excluded_namespaces: keys.take("excludedNamespaces")?.unwrap_or_default(),
             excluded_ports: keys.take("excludedPorts")?.unwrap_or_default(),
             blocking: keys.take("blocking")?.unwrap_or(Switch::Off),
             mode: keys.take("mode")?.unwrap_or(Mode::Accelerate),
             watch: keys.take("watch")?.unwrap_or_default(),
             trusted_programs: keys.take("trustedPrograms")?.unwrap_or_else(ProgramName::defaults),
+            polling_programs: keys.take("pollingPrograms")?.unwrap_or_default(),
             mptcp: keys.take("mptcp")?.unwrap_or(Mptcp::Refuse),
             log_file: keys.take("logFile")?,
             log_level: keys.take("logLevel")?.unwrap_or(LevelFilter::Info),

@@ -6,6 +6,10 @@
 use std::fs;
 
 use anyhow::{Context as _, bail, ensure};
+use nix::{
+    sys::time::TimeValLike as _,
+    time::{ClockId, clock_getres},
+};
 
 use crate::{
     arch,
@@ -21,6 +25,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
     let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
     let btf = Btf::parse(&data)?;
     let bytes = |structure, path| anyhow::Ok(btf.offset_bits(structure, path)? / 8);
+    let optional = |structure, path| bytes(structure, path).unwrap_or(0);
     Ok(Offsets {
         sock_rcvlowat: bytes("sock", "sk_rcvlowat")?,
         sock_sndbuf: bytes("sock", "sk_sndbuf")?,
@@ -73,10 +78,31 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
         has_sk_setsockopt: btf.find(FUNC, "sk_setsockopt").is_some().into(),
+        tcp_cb_flags: bytes("tcp_sock", "bpf_sock_ops_cb_flags")?,
+        sock_memcg: optional("sock", "sk_memcg"),
+        memcg_memory: optional("mem_cgroup", "memory"),
+        memcg_socket_pressure: optional("mem_cgroup", "socket_pressure"),
+        memcg_nodeinfo: optional("mem_cgroup", "nodeinfo"),
+        memcg_lru_zone_size: optional("mem_cgroup_per_node", "lru_zone_size"),
+        memcg_tcpmem: optional("mem_cgroup", "tcpmem"),
+        memcg_tcpmem_active: optional("mem_cgroup", "tcpmem_active"),
+        memcg_tcpmem_pressure: optional("mem_cgroup", "tcpmem_pressure"),
+        counter_high: optional("page_counter", "high"),
+        counter_max: optional("page_counter", "max"),
+        counter_parent: optional("page_counter", "parent"),
+        psock_msg_tot_len: optional("sk_psock", "msg_tot_len"),
+        jiffies_per_second: jiffies_per_second()?,
         watch: Watch::Names as u32,
         fionread: 0,
         mptcp_is_safe: mptcp::is_safe().into(),
     })
+}
+
+/// CONFIG_HZ: the coarse clocks go by it, and tell.
+fn jiffies_per_second() -> anyhow::Result<u32> {
+    let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).context("CLOCK_MONOTONIC_COARSE")?;
+    let jiffy = u32::try_from(jiffy.num_nanoseconds())?;
+    1_000_000_000_u32.checked_div(jiffy).context("a coarse clock without steps")
 }
 
 /// Whether this kernel has a function that programs can be attached to.

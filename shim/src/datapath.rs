@@ -24,7 +24,7 @@ use crate::{
     bpf,
     cgroup::Cgroup,
     connections::Connections,
-    habits::Habits,
+    habits::{Habits, Named},
     layout::*,
     listeners,
     load::{self, Settings},
@@ -59,7 +59,7 @@ const PER_POD: [&str; 3] = [name::LINKS, name::GUARDS, name::NO_MPTCP];
 pub struct Wants {
     pub policy: Policy,
     /// Names of programs that are trusted from their first connection on.
-    pub trusted: Vec<[u8; MAX_PROGRAM]>,
+    pub trusted: Vec<Named>,
     /// Its programs find no MPTCP.
     pub no_mptcp: bool,
 }
@@ -109,7 +109,10 @@ impl Datapath {
         self.sweep()?;
         self.remove(attachment)?;
         let added = self.register(attachment, names, cgroup.id, ips, &wants.policy);
-        let known = added.and_then(|()| Ok(self.habits.name(cgroup.id, &wants.trusted)?));
+        let known = added.and_then(|()| {
+            let mut named = wants.trusted.iter();
+            Ok(named.try_for_each(|named| self.habits.name(cgroup.id, *named))?)
+        });
         let attached = known.and_then(|()| self.attach(cgroup, wants.no_mptcp));
         if attached.is_err() {
             self.remove(attachment)?;

@@ -10,6 +10,14 @@ use crate::{
     load,
 };
 
+/// A program that is trusted by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    pub name: [u8; MAX_PROGRAM],
+    /// In blocking mode too, where it waits in epoll, poll or select.
+    pub polls: bool,
+}
+
 pub struct Habits(HashMap<MapData, Program, Habit>);
 
 impl Habits {
@@ -22,12 +30,12 @@ impl Habits {
         self.0.iter().collect::<Result<_, _>>().context(name::HABITS)
     }
 
-    /// Trusts what programs of these names connect, in a pod.
-    pub fn name(&mut self, pod: PodId, names: &[[u8; MAX_PROGRAM]]) -> anyhow::Result<()> {
-        for name in names {
-            for blocking in [0, 1] {
-                self.trust(Program { pod, name: *name, blocking, ..Program::default() })?;
-            }
+    /// Trusts what a program of this name connects, in a pod.
+    pub fn name(&mut self, pod: PodId, named: Named) -> anyhow::Result<()> {
+        let Named { name, polls } = named;
+        self.trust(Program { pod, name, ..Program::default() }, polls)?;
+        if polls {
+            self.trust(Program { pod, name, blocking: 1, ..Program::default() }, polls)?;
         }
         Ok(())
     }
@@ -43,19 +51,19 @@ impl Habits {
         let connects = Program { pod, name, ..Program::default() };
         match self.0.get(&connects, 0) {
             Ok(habit) if habit.trusted == Habit::NAMED => {
-                self.trust(Program { pod, port, ..Program::default() })
+                self.trust(Program { pod, port, ..Program::default() }, habit.polls != 0)
             }
             Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(error).context(name::HABITS),
         }
     }
 
-    fn trust(&mut self, program: Program) -> anyhow::Result<()> {
+    fn trust(&mut self, program: Program, polls: bool) -> anyhow::Result<()> {
         let habit = match self.0.get(&program, 0) {
             Err(MapError::KeyNotFound) => Habit::default(),
             known => known.context(name::HABITS)?,
         };
-        let habit = Habit { trusted: Habit::NAMED, ..habit };
+        let habit = Habit { trusted: Habit::NAMED, polls: polls.into(), ..habit };
         self.0.insert(program, habit, 0).context(name::HABITS)
     }
 

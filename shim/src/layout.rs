@@ -255,7 +255,7 @@ pub struct Flow {
     pub tcp_seq: u32,
     /// [`Flow::TCP`] or [`Flow::SHUNT`].
     pub mode: u32,
-    /// Bytes of kernel memory that may go into the peer's queue before it is looked at again.
+    /// Bytes of kernel memory that may still go into the peer's queue.
     pub budget: u64,
     /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
     pub peer_file: u64,
@@ -272,9 +272,9 @@ pub struct Flow {
     pub stage: u32,
     /// [`Reasons::index`] of why it is [`Flow::PLAIN`].
     pub why: u32,
-    /// 1: the own program is trusted.
+    /// [`Trust`] in the own program; 0: none.
     pub trusted: u32,
-    /// [`Flow::NOT_TRUSTED`], [`Flow::TRUSTED`] or [`Flow::MAY_SLEEP`]: what is known of the peer's program.
+    /// Likewise in the peer's.
     pub peer_trust: u32,
     /// 1: this socket sends urgent data.
     pub urgent: u32,
@@ -286,11 +286,25 @@ pub struct Flow {
     pub tcp_bytes: u64,
     /// Messages that were sent. Read by the peer.
     pub messages: u64,
+    /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
+    pub large: u64,
     /// `messages` of the peer when it was last seen to have grown.
     pub heard: u64,
+    /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^64:
+    /// own, and the peer's.
+    pub excess: [u64; 2],
     /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
     pub bulk: u64,
     pub keepalive: Keepalive,
+    /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
+    pub grant: u64,
+    /// What of that belongs to messages that were unread then.
+    pub carried: u64,
+    /// Bytes that were handed over, modulo 2^32, now and when the budget was last renewed.
+    pub handed: u32,
+    pub renewed_at: u32,
+    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
+    pub due: u64,
 }
 
 /// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
@@ -315,11 +329,6 @@ impl Flow {
     pub const LEAVING: u32 = 2;
     /// Not in the sockhash.
     pub const PLAIN: u32 = 3;
-
-    pub const NOT_TRUSTED: u32 = 0;
-    pub const TRUSTED: u32 = 1;
-    /// Also while it sleeps in recv(2).
-    pub const MAY_SLEEP: u32 = 2;
 }
 
 /// What [`name::INSPECT`] tells of a socket in the sockhash. It is the packet that the program runs
@@ -347,6 +356,8 @@ pub struct Policy {
     /// Bytes of kernel memory that one direction of one connection may queue at its reader,
     /// where the application has not set the socket's buffers.
     pub queue_limit: u32,
+    /// Seconds after which a connection in use shows itself to the network; 0: never.
+    pub heartbeat: u32,
     /// The sidecar's user id; its own outbound connections are not captured.
     pub proxy_uid: u32,
     /// Ports where the sidecar accepts captured connections, outbound and inbound.
@@ -359,6 +370,8 @@ pub struct Policy {
     pub mode: u32,
     /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
     pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
+    /// Nothing: for the alignment of what follows.
+    pub reserved: u32,
 }
 
 impl Policy {
@@ -399,6 +412,10 @@ pub struct NotPaired {
     pub excluded_port: u64,
     /// The node is being drained.
     pub draining: u64,
+    /// Another sock_ops program takes away callbacks of the pod's sockets, or of its peer.
+    pub overruled: u64,
+    /// Another sk_msg program has the socket (EBUSY).
+    pub busy: u64,
     /// The sockhash is full.
     pub full: u64,
     /// The kernel refused for another reason (no memory, kTLS).
@@ -507,8 +524,12 @@ impl From<Distrust> for u32 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "std", derive(serde::Serialize))]
 pub struct ToTcp {
-    /// The peer's queue was over its limit.
+    /// The peer's queue was over its limit, or memory scarce.
     pub queue_full: u64,
+    /// Callbacks of this pod's socket were taken away, see `ebpf/src/rules/overruled.rs`.
+    pub overruled: u64,
+    /// The network is shown that the connection is in use.
+    pub heartbeat: u64,
     /// The peer asked to be woken only for more than one byte (SO_RCVLOWAT).
     pub rcvlowat: u64,
     /// The peer sleeps in recv(2).
@@ -702,6 +723,24 @@ pub struct Offsets {
     pub sk_msg_size: u32,
     /// 1: programs set options as applications do (from Linux 6.1 on).
     pub has_sk_setsockopt: u32,
+    pub tcp_cb_flags: u32,
+    /// 0, as all of `memcg`: this kernel has none.
+    pub sock_memcg: u32,
+    pub memcg_memory: u32,
+    pub memcg_socket_pressure: u32,
+    pub memcg_nodeinfo: u32,
+    pub memcg_lru_zone_size: u32,
+    /// 0, as the next two: memory cgroups of version 2 only.
+    pub memcg_tcpmem: u32,
+    pub memcg_tcpmem_active: u32,
+    pub memcg_tcpmem_pressure: u32,
+    pub counter_high: u32,
+    pub counter_max: u32,
+    pub counter_parent: u32,
+    /// Bytes in the psock's queue; 0: this kernel does not count them.
+    pub psock_msg_tot_len: u32,
+    /// CONFIG_HZ.
+    pub jiffies_per_second: u32,
     /// [`Watch`].
     pub watch: u32,
     /// [`Fionread`].
@@ -744,7 +783,7 @@ impl Syscalls {
 /// No padding where fields of different sizes meet: user space takes the values as bytes.
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<Policy>() == 24 + 2 * MAX_EXCLUDED_PORTS);
+    assert!(size_of::<Policy>() == 32 + 2 * MAX_EXCLUDED_PORTS);
     assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
     assert!(size_of::<Pod>() == offset_of!(Pod, programs) + 8);
@@ -804,6 +843,20 @@ impl Offsets {
         sock_ops_skb: 0,
         sk_msg_size: 0,
         has_sk_setsockopt: 0,
+        tcp_cb_flags: 0,
+        sock_memcg: 0,
+        memcg_memory: 0,
+        memcg_socket_pressure: 0,
+        memcg_nodeinfo: 0,
+        memcg_lru_zone_size: 0,
+        memcg_tcpmem: 0,
+        memcg_tcpmem_active: 0,
+        memcg_tcpmem_pressure: 0,
+        counter_high: 0,
+        counter_max: 0,
+        counter_parent: 0,
+        psock_msg_tot_len: 0,
+        jiffies_per_second: 0,
         watch: 0,
         fionread: 0,
         mptcp_is_safe: 0,

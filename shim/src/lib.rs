@@ -31,6 +31,8 @@ pub mod lock;
 #[cfg(feature = "std")]
 pub mod mptcp;
 #[cfg(feature = "std")]
+pub mod neighbours;
+#[cfg(feature = "std")]
 pub mod paths;
 #[cfg(feature = "std")]
 pub mod probe;

@@ -2,6 +2,7 @@
 
 use crate::{
     istio::{INBOUND, OUTBOUND, PROXY_UID},
+    listening::listens,
     pod::Pod,
     task::Process,
 };
@@ -48,7 +49,7 @@ pub fn start(binary: &Path, pod: &Pod, http_port: u16, dir: &Path) -> Result<Pro
         .stderr(File::options().append(true).open(&log)?);
     let mut envoy = pod.start(PROXY_UID, &mut command)?;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !pod.run(listens)? {
+    while !pod.run(|| Ok(listens(OUTBOUND)? && listens(INBOUND)?))? {
         let ended = envoy.try_wait()?;
         ensure!(
             ended.is_none() && Instant::now() < deadline,
@@ -58,20 +59,6 @@ pub fn start(binary: &Path, pod: &Pod, http_port: u16, dir: &Path) -> Result<Pro
         sleep(Duration::from_millis(20));
     }
     Ok(envoy)
-}
-
-/// Whether both ports have a listener, by proc_net_tcp(5). To try them would disturb.
-fn listens() -> Result<bool> {
-    let sockets = fs::read_to_string("/proc/net/tcp")?;
-    let has_listener = |port: u16| {
-        sockets.lines().any(|line| {
-            // sl local_address rem_address st
-            let mut fields = line.split_whitespace().skip(1);
-            let local = fields.next().is_some_and(|at| at.ends_with(&format!(":{port:04X}")));
-            local && fields.nth(1) == Some("0A")
-        })
-    };
-    Ok([OUTBOUND, INBOUND].into_iter().all(has_listener))
 }
 
 /// Its configuration, as [`start`] writes it.

@@ -26,11 +26,14 @@ pub mod cni;
 pub mod cpu;
 pub mod envoy;
 pub mod istio;
+pub mod listening;
 pub mod listing;
 pub mod mptcp;
+pub mod neighbour;
 pub mod node;
 pub mod pod;
 pub mod ratio;
+pub mod ring;
 pub mod root;
 pub mod sandbox;
 pub mod shuntctl;
@@ -67,6 +70,9 @@ pub fn run(
 }
 
 /// A test of that name; a failure tells all its causes.
-pub fn trial(name: &str, test: fn() -> anyhow::Result<()>) -> libtest_mimic::Trial {
+pub fn trial(
+    name: &str,
+    test: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> libtest_mimic::Trial {
     libtest_mimic::Trial::test(name, move || test().map_err(|error| format!("{error:#}").into()))
 }

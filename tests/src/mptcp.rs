@@ -1,8 +1,10 @@
 //! Multipath TCP, which nix has no protocol for.
 
+use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen as listen_on};
 use std::{
     io,
-    os::fd::{FromRawFd as _, OwnedFd},
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
 /// A non-blocking MPTCP socket over IPv4.
@@ -16,4 +18,15 @@ pub fn socket() -> io::Result<OwnedFd> {
         -1 => Err(io::Error::last_os_error()),
         fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
+}
+
+/// A non-blocking listener at an address of IPv4.
+///
+/// # Errors
+/// As [`socket`], and of bind(2).
+pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let listener = socket()?;
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(at))?;
+    listen_on(&listener, Backlog::new(8)?)?;
+    Ok(listener.into())
 }

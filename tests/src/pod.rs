@@ -50,6 +50,8 @@ pub struct PodSpec {
     /// `cniVersion` of the conflist.
     pub cni_version: String,
     pub cgroup_by: CgroupBy,
+    /// What the runtime knows besides, by capability.
+    pub runtime_config: Map<String, Value>,
     /// Has [`istio::redirect`]'s rules.
     pub redirect: bool,
     /// Made with this instead of the node's own chain.
@@ -67,6 +69,7 @@ impl PodSpec {
             conf: Map::new(),
             cni_version: "1.0.0".into(),
             cgroup_by: CgroupBy::Path,
+            runtime_config: Map::new(),
             redirect: false,
             chain: None,
         }
@@ -110,7 +113,7 @@ impl Pod {
         let cgroup = node.cgroup.join(format!("kubepods/burstable/pod{uid}"));
         let netns = node.dir.join(format!("netns-{number}"));
 
-        let mut runtime_config = Map::new();
+        let mut runtime_config = spec.runtime_config;
         if !spec.annotations.is_empty() {
             runtime_config
                 .insert("io.kubernetes.cri.pod-annotations".into(), json!(spec.annotations));

@@ -19,9 +19,43 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("bulk::leaves_for_good", leaves_for_good),
         trial("bulk::large_and_alone_leaves", large_and_alone_leaves),
+        trial("bulk::small_among_large_stays", small_among_large_stays),
         trial("bulk::answered_returns", answered_returns),
         trial("bulk::loses_nothing_to_a_late_answer", loses_nothing_to_a_late_answer),
     ]
+}
+
+/// A pooled connection with answers of any size to small questions.
+fn small_among_large_stays() -> Result<()> {
+    const ANSWER: usize = 1_500_000;
+    const TIMES: u64 = 60;
+    let node = Node::new("pool")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let serve = |mut stream: Stream| {
+        let mut answer = vec![0; ANSWER];
+        for turn in 0..TIMES {
+            stream.read_exact(&mut [0; 100])?;
+            BACK.fill(turn, &mut answer);
+            stream.write_all(&answer)?;
+        }
+        exchange(&mut stream, [BACK, THERE], false, 1 << 10, TIMES)
+    };
+    let drive = |mut stream: Stream| {
+        let mut answer = vec![0; ANSWER];
+        for turn in 0..TIMES {
+            stream.write_all(&[0; 100])?;
+            stream.read_exact(&mut answer)?;
+            BACK.check(turn, &answer)?;
+        }
+        let before = node.counters(&b)?.shunted.messages;
+        exchange(&mut stream, [THERE, BACK], true, 1 << 10, TIMES)?;
+        Ok(node.counters(&b)?.shunted.messages - before)
+    };
+    let ((), small) = converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
+    let answers = node.counters(&b)?;
+    assert_eq!(answers.to_tcp.bulk, 0, "{answers:?}");
+    assert!(small > TIMES / 2, "{small} of {TIMES} small answers by the short way: {answers:?}");
+    Ok(())
 }
 
 /// More than `ebpf/src/rules/bulk.rs` needs to know it.

@@ -226,7 +226,7 @@ fn full_sockhash_is_tcp() -> Result<()> {
 }
 
 /// Moves what comes from one socket to another through a pipe, to the end of the stream.
-fn pump(from: &Stream, to: &Stream) -> Result<()> {
+pub fn pump(from: &Stream, to: &Stream) -> Result<()> {
     let (out, into) = pipe()?;
     let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
     loop {

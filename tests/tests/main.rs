@@ -1,6 +1,7 @@
 //! Everything that needs a kernel, inside a sandbox and one after the other.
 
 mod bulk;
+mod cases;
 mod churn;
 mod deploy;
 mod forging;
@@ -16,6 +17,7 @@ mod pressure;
 mod scale;
 mod semantics;
 mod sidecar;
+mod trust;
 mod verbs;
 
 use libtest_mimic::Trial;
@@ -35,12 +37,14 @@ fn all() -> Vec<Trial> {
         pressure::tests(),
         bulk::tests(),
         guards::tests(),
+        trust::tests(),
         install::tests(),
         node::tests(),
         deploy::tests(),
         operate::tests(),
         churn::tests(),
         semantics::tests(),
+        cases::tests(),
     ];
     tests.into_iter().flatten().collect()
 }

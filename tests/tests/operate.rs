@@ -30,6 +30,7 @@ use tests::{
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("operate::doctor_says_what_is_true", doctor::says_what_is_true),
+        trial("operate::doctor_names_neighbours", doctor::names_neighbours),
         trial("operate::status_shows_pods_and_connections", status_shows_pods_and_connections),
         trial("operate::drain_under_load", drain_under_load),
         trial("operate::drain_tells_what_is_left", drain_tells_what_is_left),
@@ -40,7 +41,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// shuntctl on this node.
-fn call(node: &Node, command: &str, args: &[&str]) -> Result<Answer> {
+pub fn call(node: &Node, command: &str, args: &[&str]) -> Result<Answer> {
     let paths = ["--pin-path".as_ref(), node.pins.as_os_str(), "--lock-file".as_ref()];
     let paths = paths.into_iter().chain([node.lock.as_os_str()]);
     let args = args.iter().map(AsRef::as_ref);

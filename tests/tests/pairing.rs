@@ -4,7 +4,7 @@ use crate::{scale::scaled, sidecar};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 use shim::{
     cgroup::Cgroup,
@@ -553,11 +553,9 @@ fn mptcp_listeners() -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let listening = Signal::new()?;
     let server = b.spawn(|| {
-        let listener = mptcp::socket()?;
-        bind(listener.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((b.ipv4, PORT))))?;
-        nix::sys::socket::listen(&listener, Backlog::new(8)?)?;
+        let listener = mptcp::listen((b.ipv4, PORT).into())?;
         listening.raise()?;
-        answer(Stream::accept(&TcpListener::from(listener), NonBlocking)?)
+        answer(Stream::accept(&listener, NonBlocking)?)
     })?;
     listening.wait()?;
     a.run(|| ask(Stream::connect((b.ipv4, PORT), NonBlocking)?))?;

@@ -37,22 +37,23 @@ pub fn tests() -> Vec<Trial> {
 const QUEUE_LIMIT: u64 = 2 << 20;
 const PATTERN: Pattern = Pattern { seed: 21 };
 
-/// Pages of memory that all TCP sockets of the machine hold (`mem` in /proc/net/sockstat).
-fn tcp_pages() -> Result<u64> {
+/// Bytes of memory that all TCP sockets of the machine hold (`mem` in /proc/net/sockstat, pages).
+fn tcp_memory() -> Result<u64> {
     let sockstat = fs::read_to_string("/proc/net/sockstat")?;
     let tcp = sockstat.lines().find(|line| line.starts_with("TCP:")).context("no TCP line")?;
     let mem = tcp.split(' ').skip_while(|word| *word != "mem").nth(1).context("no mem")?;
-    Ok(mem.parse()?)
+    Ok(mem.parse::<u64>()? * 4096)
 }
 
 /// What a sender put into each of some connections whose reader never reads until it got EAGAIN,
-/// and by how much the kernel's TCP memory had grown then. In bytes.
-fn fill(
+/// and by how much what is held had grown then. In bytes.
+pub fn fill(
     from: &Pod,
     to: &Pod,
     connections: usize,
     message: usize,
     buffers: Option<usize>,
+    held: impl Fn() -> Result<u64>,
 ) -> Result<(u64, u64)> {
     let (listening, accepted, done) = (Signal::new()?, Signal::new()?, Signal::new()?);
     let reader = to.spawn(|| {
@@ -80,7 +81,7 @@ fn fill(
         Ok(total)
     })?;
     listening.wait()?;
-    let before = tcp_pages()?;
+    let before = held()?;
     let (filled, release) = (Signal::new()?, Signal::new()?);
     let writer = from.spawn(|| {
         let mut streams = Vec::new();
@@ -119,8 +120,11 @@ fn fill(
         release.wait()?;
         Ok(streams.iter().map(|(_, sent)| *sent).max())
     })?;
-    filled.wait()?;
-    let grown = (tcp_pages()?.saturating_sub(before)) * 4096;
+    if let Err(late) = filled.wait() {
+        // Its own reason says more.
+        return Err(writer.join_within(Duration::ZERO).err().unwrap_or(late));
+    }
+    let grown = held()?.saturating_sub(before);
     release.raise()?;
     let sent = writer.join()?.context("no connection")?;
     done.raise()?;
@@ -144,8 +148,8 @@ fn compare(
     let node = Node::new(name)?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let (c, d) = (node.outside("c")?, node.outside("d")?);
-    let plain = fill(&c, &d, connections, message, buffers).context("plain TCP")?;
-    let shunted = fill(&a, &b, connections, message, buffers).context("shunted")?;
+    let plain = fill(&c, &d, connections, message, buffers, tcp_memory).context("plain TCP")?;
+    let shunted = fill(&a, &b, connections, message, buffers, tcp_memory).context("shunted")?;
     let counters = node.counters(&a)?;
     ensure!(counters.shunted.bytes > 0, "{counters:?}");
     println!(

@@ -8,7 +8,7 @@ mod end;
 mod handing;
 mod options;
 mod programs;
-mod raw;
+pub mod raw;
 mod reading;
 mod readme;
 mod scene;

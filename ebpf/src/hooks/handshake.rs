@@ -9,7 +9,7 @@ use shim::layout::{listener as mark, *};
 
 use crate::{
     kernel::fields,
-    rules::admit,
+    rules::{admit, overruled},
     state::{
         callbacks::{self, field},
         flow, listener,
@@ -20,6 +20,9 @@ use crate::{
 
 const AF_INET: u32 = 2;
 const E2BIG: i64 = -7;
+const EBUSY: i64 = -16;
+/// Kmesh's to its waypoint: an sk_msg program puts a header in front of what is sent there.
+const WAYPOINT_PORT: u16 = 15019;
 /// The third word of `::ffff:a.b.c.d`.
 const V4_MAPPED: u32 = 0xffff_u32.to_be();
 
@@ -33,6 +36,9 @@ pub fn active(ctx: &SockOpsContext) {
     }
     if maps::is_draining() {
         return add(&mut pod.counters.not_paired.draining, 1);
+    }
+    if overruled::is_known(pod) {
+        return add(&mut pod.counters.not_paired.overruled, 1);
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
     let by_address = is_on_this_node(remote_address(ctx));
@@ -90,11 +96,15 @@ pub fn passive(ctx: &SockOpsContext) {
     if taken.cookie != 0 || !is_sender(ctx, peer.sock) {
         return add(&mut pod.counters.not_paired.unproven, 1);
     }
+    // Another program runs after this one and may take away callbacks here, as it did there.
+    let is_overruled = peer.entered != 0 && !overruled::holds(&peer) || overruled::is_known(pod);
     let not_paired = &mut pod.counters.not_paired;
     let left_alone = if excluded(&pod.policy, port) {
         Some(&mut not_paired.excluded_port)
     } else if maps::is_draining() {
         Some(&mut not_paired.draining)
+    } else if is_overruled {
+        Some(&mut not_paired.overruled)
     } else {
         None
     };
@@ -153,8 +163,12 @@ fn enter(ctx: &SockOpsContext, flow: &mut Flow) -> Result<(), u32> {
     if let Err(errno) = sockhash::enter(ctx, flow.own.cookie) {
         if let Some(pod) = maps::pod(flow.own.pod) {
             let not_paired = &mut pod.counters.not_paired;
-            let full = errno == E2BIG;
-            add(if full { &mut not_paired.full } else { &mut not_paired.refused }, 1);
+            let counter = match errno {
+                E2BIG => &mut not_paired.full,
+                EBUSY => &mut not_paired.busy,
+                _ => &mut not_paired.refused,
+            };
+            add(counter, 1);
         }
         return Err(Reasons::REFUSED);
     }
@@ -224,7 +238,7 @@ fn is_loopback(ip: [u32; 4]) -> bool {
 
 #[inline(always)]
 fn excluded(policy: &Policy, port: u16) -> bool {
-    policy.excluded_ports.contains(&port)
+    port == WAYPOINT_PORT || policy.excluded_ports.contains(&port)
 }
 
 /// The context has it in network order, as a word.

@@ -4,7 +4,7 @@ use aya_ebpf::programs::SkMsgContext;
 use shim::layout::*;
 
 use crate::{
-    rules::{budget, bulk, order, reader, trust, verdict::Why},
+    rules::{budget, bulk, heartbeat, order, overruled, reader, trust, verdict::Why},
     state::{
         flow,
         maps::{self, PAIRS, add},
@@ -23,7 +23,7 @@ pub fn run(ctx: &SkMsgContext) {
     };
     flow.messages += 1;
     let before = flow.mode;
-    let verdict = decide(ctx, flow, size, pod.policy.queue_limit);
+    let verdict = decide(ctx, flow, size, &pod.policy);
     bulk::notice(flow, size, &verdict);
     flow.mode = if verdict.is_ok() { Flow::SHUNT } else { Flow::TCP };
     let counters = &mut pod.counters;
@@ -34,10 +34,12 @@ pub fn run(ctx: &SkMsgContext) {
         add(&mut counters.shunted.messages, 1);
         return add(&mut counters.shunted.bytes, size.into());
     };
+    heartbeat::begin(flow, pod.policy.heartbeat);
     if before == Flow::SHUNT {
         flow.seam = flow.tcp_seq;
         match why {
             Why::QueueFull => add(&mut counters.to_tcp.queue_full, 1),
+            Why::Heartbeat => add(&mut counters.to_tcp.heartbeat, 1),
             Why::RcvLowat => add(&mut counters.to_tcp.rcvlowat, 1),
             Why::Closing => add(&mut counters.to_tcp.closing, 1),
             Why::Draining => add(&mut counters.to_tcp.draining, 1),
@@ -48,7 +50,7 @@ pub fn run(ctx: &SkMsgContext) {
             // Counted when the socket has left.
             Why::Leaving => (),
             // These keep a flow on TCP and cannot end its time on the short way.
-            Why::NotMet | Why::Unread => (),
+            Why::NotMet | Why::NotAccepted | Why::Unread | Why::Overruled => (),
         }
     }
     flow.tcp_bytes += u64::from(size);
@@ -57,7 +59,7 @@ pub fn run(ctx: &SkMsgContext) {
 }
 
 #[inline(always)]
-fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
+fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Result<(), Why> {
     if maps::is_draining() {
         return Err(Why::Draining);
     }
@@ -68,10 +70,14 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, queue_limit: u32) -> R
         return Err(Why::Closing);
     }
     bulk::check(flow)?;
+    if flow.mode != Flow::SHUNT {
+        overruled::check(flow)?;
+    }
     order::check(flow)?;
     trust::check(flow)?;
     reader::check(flow)?;
-    budget::check(flow, size, queue_limit)?;
+    heartbeat::check(flow, policy.heartbeat)?;
+    budget::check(flow, size, policy.queue_limit)?;
     if sockhash::redirect(ctx, flow.peer.cookie) { Ok(()) } else { Err(Why::Closing) }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     kernel::{sock, task},
     rules::{budget, bulk, stay, trust, wakeup},
     state::{
-        callbacks::field,
+        callbacks::{self, field},
         flow, habits, listener,
         maps::{self, add},
         sockhash,
@@ -42,8 +42,13 @@ pub fn run(ctx: &SockOpsContext) {
 fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
     match op {
         BPF_SOCK_OPS_RTO_CB => budget::notice_timeout(flow),
+        // After PASSIVE_ESTABLISHED, where a program that takes callbacks away wants this one.
+        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_ESTABLISHED => {
+            callbacks::ask_again(ctx, flow);
+        }
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx, flow),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB | BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
+            callbacks::ask_again(ctx, flow);
             let sends = op == BPF_SOCK_OPS_HDR_OPT_LEN_CB;
             if sends {
                 wakeup::on_packet(ctx, flow);
@@ -63,13 +68,15 @@ fn listens(ctx: &SockOpsContext) {
     let id = maps::current_pod();
     let Some(name) = task::process_name() else { return };
     let program = Program { pod: id, name, ..Program::default() };
-    if !habits::of(&program).is_some_and(|habit| habit.trusted == Habit::NAMED) {
+    let Some(named) = habits::of(&program).filter(|habit| habit.trusted == Habit::NAMED) else {
         return;
-    }
+    };
+    let polls = named.polls;
     let port = field!(ctx, local_port) as u16;
     let accepts = Program { pod: id, port, ..Program::default() };
     if let Some(habit) = habits::of_or_new(pod, &accepts) {
         habit.trusted = Habit::NAMED;
+        habit.polls = polls;
     }
 }
 
@@ -105,8 +112,8 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
     let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
     add(pod.counters.plain_bytes.counter(flow.why), sent);
     let would = flow.why == Reasons::OBSERVED
-        && trust::of(&flow.own) != Flow::NOT_TRUSTED
-        && (flow.peer_trust != Flow::NOT_TRUSTED || trust::of(&peer) != Flow::NOT_TRUSTED);
+        && trust::of(&flow.own) != 0
+        && (flow.peer_trust != 0 || trust::of(&peer) != 0);
     if would {
         add(&mut pod.counters.foretold_bytes, sent);
     }
@@ -116,8 +123,7 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
 /// established connection at once leaves an error first.
 #[inline(always)]
 fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
-    field!(ctx, __bindgen_anon_1.args[0]) == BPF_TCP_ESTABLISHED
-        && !sock::has_error(sock)
+    field!(ctx, __bindgen_anon_1.args[0]) == BPF_TCP_ESTABLISHED && !sock::has_error(sock)
 }
 
 #[inline(always)]

@@ -24,8 +24,7 @@ pub fn run(ctx: &RawTracePointContext) {
         _ if number == calls.sendto || number == calls.sendmmsg => argument(3),
         _ => return,
     };
-    let is_send =
-        number == calls.sendto || number == calls.sendmsg || number == calls.sendmmsg;
+    let is_send = number == calls.sendto || number == calls.sendmsg || number == calls.sendmmsg;
     if is_send && flags & watch::MSG_OOB == 0 {
         return;
     }

@@ -18,6 +18,17 @@ pub fn is_empty(sock: u64) -> bool {
     fields::read::<u64>(list, 0) == Some(list)
 }
 
+/// Bytes of what was redirected to the socket that are unread; `None` on kernels that do not count
+/// them (they do since early 2026, for FIONREAD).
+#[inline(always)]
+pub fn unread(sock: u64) -> Option<u32> {
+    let at = fields::offsets().psock_msg_tot_len;
+    if at == 0 {
+        return None;
+    }
+    fields::read::<u32>(of(sock)?, at)
+}
+
 /// Somebody is inside send(2) or recv(2) of the socket: each holds a reference to its psock, which is
 /// gone only with the last one.
 #[inline(always)]

@@ -2,7 +2,7 @@
 //! it does is looked at.
 
 use shim::layout::{
-    Distrust, Fionread, Flow, Pod, Program, Reasons, Watch,
+    Distrust, Fionread, Flow, Pod, Program, Reasons, Trust, Watch,
     listener::{KIND, MPTCP, PLAIN},
 };
 
@@ -43,8 +43,9 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
         return Err(Reasons::OBSERVED);
     }
     match known {
-        Ok(()) => {
-            flow.trusted = 1;
+        Ok(Trust::NonBlocking) if program.blocking != 0 => Err(Reasons::SLEEPS),
+        Ok(trust) => {
+            flow.trusted = trust as u32;
             Ok(())
         }
         Err(Distrust::NotKnownYet) if !waits && may_be_tried() => Ok(()),

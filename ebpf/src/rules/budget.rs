@@ -10,46 +10,80 @@ use shim::layout::Flow;
 
 use super::verdict::Why;
 use crate::{
-    kernel::{fields, psock},
+    kernel::{fields, memory, psock},
     state::shared::Seen,
 };
 
 const SOCK_SNDBUF_LOCK: u8 = 1;
 const SOCK_RCVBUF_LOCK: u8 = 2;
-/// Bytes that a flow queues between two looks at the memory of the node.
+/// Bytes that a flow queues between two looks at the kernel's memory.
 const PORTION: u64 = 64 << 10;
+/// Likewise at the peer's queue, once half of the budget is used.
+const STEP: u64 = 16 << 10;
 
-/// Takes the message's kernel memory from the flow's budget. The budget is renewed only when the
-/// peer's queue is seen empty, so the queue never holds more than one budget.
+/// Takes the message's kernel memory from the flow's budget.
 #[inline(always)]
 pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
     let cost = u64::from(size) + u64::from(fields::offsets().sk_msg_size);
-    if flow.budget < cost {
-        if !psock::is_empty(flow.peer.sock) {
-            return Err(Why::QueueFull);
-        }
-        flow.budget = limit(flow, queue_limit);
-        if flow.budget < cost {
+    let is_half_used = flow.budget <= flow.grant / 2;
+    if flow.budget < cost || is_half_used && ends(STEP, flow.budget, cost) {
+        let before = flow.grant;
+        renew(flow, queue_limit);
+        // A message for which the budget had to grow goes by TCP: the next of its kind need not.
+        if flow.budget < cost || before != 0 && before < cost {
             return Err(Why::QueueFull);
         }
     }
-    let left = flow.budget - cost;
-    if left / PORTION != flow.budget / PORTION && is_memory_scarce(flow.own.sock) {
-        flow.budget = 0;
+    if ends(PORTION, flow.budget, cost) && memory::is_scarce(flow.peer.sock) {
+        // So that the next one asks too.
+        flow.budget -= flow.budget % PORTION;
         return Err(Why::QueueFull);
     }
-    flow.budget = left;
+    flow.budget -= cost;
+    flow.handed = flow.handed.wrapping_add(size);
     Ok(())
+}
+
+/// Whether a message of that cost ends a portion of the budget.
+#[inline(always)]
+fn ends(portion: u64, budget: u64, cost: u64) -> bool {
+    budget / portion != (budget - cost) / portion
+}
+
+/// The budget is a new one, less what is still unread, if the reader has read everything from before
+/// the last time, and something from after that. It starts small, as TCP's, and doubles each time.
+#[inline(always)]
+fn renew(flow: &mut Flow, queue_limit: u32) {
+    let peer = flow.peer.sock;
+    let is_read = |unread: u32| {
+        let read = flow.handed.wrapping_sub(unread);
+        (read.wrapping_sub(flow.renewed_at) as i32) > 0
+    };
+    let spent = flow.grant.saturating_sub(flow.budget);
+    flow.carried = if psock::is_empty(peer) {
+        0
+    } else if psock::unread(peer).is_some_and(is_read) {
+        spent.saturating_sub(flow.carried)
+    } else {
+        return;
+    };
+    flow.renewed_at = flow.handed;
+    let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
+    let most = limit(flow, rcvbuf, queue_limit);
+    // Half of what TCP's first window takes of it.
+    let first = rcvbuf / 4;
+    let grown = if memory::is_scarce(peer) { 0 } else { flow.grant * 2 };
+    flow.grant = grown.max(first).min(most);
+    flow.budget = flow.grant.saturating_sub(flow.carried);
 }
 
 /// What TCP would have allowed: where the application has set the buffers, a share of those.
 #[inline(always)]
-fn limit(flow: &Flow, queue_limit: u32) -> u64 {
+fn limit(flow: &Flow, rcvbuf: u64, queue_limit: u32) -> u64 {
     let at = fields::offsets();
     let (own, peer) = (flow.own.sock, flow.peer.sock);
     let set = (userlocks(own) & SOCK_SNDBUF_LOCK) | (userlocks(peer) & SOCK_RCVBUF_LOCK);
     let mut limit = u64::from(queue_limit);
-    let rcvbuf = u64::from(fields::read::<u32>(peer, at.sock_rcvbuf).unwrap_or(0));
     if set != 0 {
         let sndbuf = fields::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
         limit = (u64::from(sndbuf) + rcvbuf) / 16;
@@ -80,16 +114,6 @@ pub fn notice_timeout(flow: &Flow) {
     if flow.peer.cookie != 0 && charged != Some(0) && !psock::is_empty(flow.peer.sock) {
         DROPS.see();
     }
-}
-
-/// Whether TCP's memory is scarce on the node (`net.ipv4.tcp_mem`), which all queues count to.
-#[inline(always)]
-fn is_memory_scarce(sock: u64) -> bool {
-    let at = fields::offsets();
-    fields::read::<u64>(sock, at.sock_prot)
-        .and_then(|prot| fields::read::<u64>(prot, at.proto_memory_pressure))
-        .and_then(|pressure| fields::read::<u64>(pressure, 0))
-        .is_none_or(|pressure| pressure != 0)
 }
 
 #[inline(always)]

@@ -1,5 +1,7 @@
 //! Bulk, which TCP carries best: one way without an answer, or in large messages and nothing else.
 //!
+//! Small messages among the large, either way, are what the short way is for: then it is no bulk.
+//!
 //! A sender that is held up by a full queue pays for the sk_msg path, which copies a message whole
 //! before it looks for room. One that sends on nothing else does itself what TCP leaves to the other
 //! processors, and its reader waits for the end of a large message, of which TCP brings the begin. So
@@ -20,7 +22,7 @@ use super::verdict::Why;
 use crate::{
     kernel::{fields, psock},
     state::{
-        callbacks, flow,
+        callbacks,
         maps::{self, add},
         shared::Word,
     },
@@ -57,14 +59,23 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), Why>) {
         Err(Why::QueueFull | Why::Unread) => 2,
         _ => return,
     };
+    flow.large += u64::from(is_large);
     let before = flow.bulk;
     flow.bulk += weight * (u64::from(size) + MESSAGE);
     if flow.bulk / PORTION == before / PORTION {
         return;
     }
-    let heard = fields::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32);
-    if heard != Some(flow.heard) && !(is_alone && is_large) {
-        flow.heard = heard.unwrap_or(0);
+    // `messages` and `large`
+    let peer = fields::read::<[u64; 2]>(flow.peer.flow, offset_of!(Flow, messages) as u32);
+    let [heard, peers_large] = peer.unwrap_or_default();
+    // Twice, as the end of a large message can be a small one to this program.
+    let own_excess = flow.messages.wrapping_sub(2 * flow.large);
+    let excess = [own_excess, heard.wrapping_sub(2 * peers_large)];
+    let is_mixed = (excess[0].wrapping_sub(flow.excess[0]) as i64) > 0
+        || (excess[1].wrapping_sub(flow.excess[1]) as i64) > 0;
+    flow.excess = excess;
+    if heard != flow.heard && (is_mixed || !(is_alone && is_large)) {
+        flow.heard = heard;
         flow.bulk = 0;
     } else if flow.bulk > ENOUGH {
         flow.why = Reasons::LEFT;
@@ -95,7 +106,8 @@ fn is_alone(flow: &Flow) -> bool {
 #[inline(always)]
 pub fn go_if_idle(ctx: &SockOpsContext, flow: &Flow) {
     if flow.stage == Flow::LEAVING {
-        if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some() {
+        if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some()
+        {
             callbacks::leave(ctx, flow);
             count(flow);
         }

@@ -3,7 +3,9 @@
 pub mod admit;
 pub mod budget;
 pub mod bulk;
+pub mod heartbeat;
 pub mod order;
+pub mod overruled;
 pub mod reader;
 pub mod stay;
 pub mod trust;

@@ -5,7 +5,7 @@
 //! EAGAIN (`tcp_bpf_recvmsg` waits once, where `tcp_recvmsg` loops). So a socket in blocking mode is
 //! handed bytes only while nobody sleeps in its recv: its program waits in epoll, poll or select.
 
-use shim::layout::{End, Flow, Watch, Watched};
+use shim::layout::{End, Flow, Trust, Watch, Watched};
 
 use super::verdict::Why;
 use crate::{
@@ -18,15 +18,18 @@ use crate::{
 #[inline(always)]
 pub fn check(flow: &mut Flow) -> Result<(), Why> {
     let peer = flow.peer.sock;
-    // A sender that blocks and is not trusted is taken out by the ACK of what it sends, so that must
-    // go by TCP.
-    let is_on_trial = flow.trusted == 0 && flow.mode != Flow::SHUNT;
-    if is_on_trial && !sock::is_nonblocking_socket(flow.own.sock) {
+    // A sender that blocks and is not trusted in that mode is taken out by the ACK of what it sends,
+    // so that must go by TCP.
+    let may_leave = flow.trusted < Trust::Awake as u32 && flow.mode != Flow::SHUNT;
+    if may_leave && !sock::is_nonblocking_socket(flow.own.sock) {
         return Err(Why::Blocking);
     }
-    // Its program is known, so it need not be accepted yet.
+    // Where its program is known in any mode, it need not be accepted yet.
     if flow.peer_file == 0 {
         flow.peer_file = sock::file(peer).unwrap_or(0);
+        if flow.peer_file == 0 && flow.peer_trust < Trust::Awake as u32 {
+            return Err(Why::NotAccepted);
+        }
     }
     let first = flow.fed == 0;
     if first {
@@ -54,9 +57,9 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
 #[inline(always)]
 fn sleeps(flow: &Flow) -> bool {
     flow.peer_file != 0
-        && flow.peer_trust != Flow::MAY_SLEEP
+        && flow.peer_trust != Trust::Always as u32
         && !sock::is_nonblocking(flow.peer_file)
-        && is_seen_asleep(flow.peer)
+        && (flow.peer_trust == Trust::NonBlocking as u32 || is_seen_asleep(flow.peer))
 }
 
 /// Whether a task sleeps in a socket's recv(2). Where nothing watches, this is how it becomes known of its

@@ -4,7 +4,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::programs::SockOpsContext;
-use shim::layout::{Distrust, Flow, Reasons};
+use shim::layout::{Distrust, Flow, Reasons, Trust};
 
 use super::{reader, trust};
 use crate::{
@@ -33,14 +33,19 @@ fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
         return;
     }
     let blocks = file.is_some_and(|file| !sock::is_nonblocking(file))
-        && (flow.trusted == 0 || reader::is_seen_asleep(flow.own))
+        && (flow.trusted < Trust::Awake as u32
+            || flow.trusted == Trust::Awake as u32 && reader::is_seen_asleep(flow.own))
         && !was_fed(flow);
     let met = flow::has_met(flow);
     if met && !blocks {
         flow.stage = Flow::SETTLED;
         return callbacks::end(ctx, flow, callbacks::ON_TRIAL);
     }
-    flow.why = if blocks { Reasons::LEARNING } else { Reasons::PEER };
+    flow.why = match blocks {
+        true if flow.trusted == 0 => Reasons::LEARNING,
+        true => Reasons::SLEEPS,
+        false => Reasons::PEER,
+    };
     callbacks::leave(ctx, flow);
     flow.stage = Flow::PLAIN;
     // What it does is looked at all the same.
@@ -59,7 +64,7 @@ fn look_at_own_program(flow: &mut Flow) {
     let Some(pod) = maps::pod(flow.own.pod) else { return };
     let Some(habit) = habits::of_socket(flow.own.cookie) else { return };
     match habit.judge(&pod.policy) {
-        Ok(()) => flow.trusted = 1,
+        Ok(trust) => flow.trusted = trust as u32,
         Err(Distrust::NotKnownYet) => (),
         Err(why) => {
             flow.why = why.into();
@@ -75,10 +80,11 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     if flow.own_checked == now {
         return;
     }
-    flow.own_checked = now;
-    flow.trusted = (trust::of(&flow.own) != Flow::NOT_TRUSTED).into();
+    flow.trusted = trust::of(&flow.own);
+    // The active end comes before its peer.
     if let Some(peer) = flow::peer(flow) {
         flow.peer_trust = trust::of(&peer);
+        flow.own_checked = now;
     }
     if flow.trusted != 0 && flow.why != Reasons::OBSERVED {
         callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);

@@ -4,7 +4,7 @@
 //! sent, or the connection ended) with good signs only, or from the program's name in the
 //! configuration. One bad sign ends it, for all sockets of that program.
 
-use shim::layout::{End, Flow, Habit, Policy, Watched};
+use shim::layout::{End, Flow, Watched};
 
 use super::verdict::Why;
 use crate::{
@@ -23,27 +23,18 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
         flow.urgent = own.is_some_and(|own| own.bad & Watched::URGENT != 0).into();
     }
     match flow.peer_trust {
-        Flow::NOT_TRUSTED => Err(Why::NotTrusted),
+        0 => Err(Why::NotTrusted),
         _ if flow.urgent != 0 => Err(Why::UrgentData),
         _ => Ok(()),
     }
 }
 
-/// [`Flow::NOT_TRUSTED`], [`Flow::TRUSTED`] or [`Flow::MAY_SLEEP`].
+/// The [`Trust`] in the program that has a socket; 0: none.
 #[inline(always)]
 pub fn of(end: &End) -> u32 {
-    let Some(habit) = habits::of_socket(end.cookie) else { return Flow::NOT_TRUSTED };
-    let Some(pod) = maps::pod(end.pod) else { return Flow::NOT_TRUSTED };
-    match habit.judge(&pod.policy) {
-        Ok(()) if may_sleep(habit, &pod.policy) => Flow::MAY_SLEEP,
-        Ok(()) => Flow::TRUSTED,
-        Err(_) => Flow::NOT_TRUSTED,
-    }
-}
-
-#[inline(always)]
-fn may_sleep(habit: &Habit, policy: &Policy) -> bool {
-    habit.tolerant != 0 || policy.blocking != 0
+    let Some(habit) = habits::of_socket(end.cookie) else { return 0 };
+    let Some(pod) = maps::pod(end.pod) else { return 0 };
+    habit.judge(&pod.policy).map_or(0, |trust| trust as u32)
 }
 
 /// Looks whether an exchange has ended with what the socket has sent since.

@@ -3,6 +3,8 @@
 pub enum Why {
     /// The peer is not known yet.
     NotMet,
+    /// The peer was not accepted yet, so that its mode is not known.
+    NotAccepted,
     /// The order rule does not allow the short way yet.
     Unread,
     /// The peer sleeps in recv(2).
@@ -13,6 +15,9 @@ pub enum Why {
     Bypassed,
     RcvLowat,
     QueueFull,
+    Heartbeat,
+    /// Callbacks were taken away by another sock_ops program.
+    Overruled,
     Closing,
     Draining,
     /// One end is leaving the sockhash.

@@ -11,6 +11,7 @@ use aya_ebpf::{
 use shim::layout::Flow;
 
 use super::sockhash;
+use crate::kernel::fields;
 
 /// At the end of the connection, and when a retransmission timer fires.
 const FOR_LIFE: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
@@ -48,6 +49,28 @@ fn ask(ctx: &SockOpsContext, flow: &mut Flow, wanted: u32) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
     flow.callbacks = wanted & !flags;
     let _ = ctx.set_cb_flags((flags | wanted) as i32);
+}
+
+/// Another program may have replaced the flags since: asks for the callbacks again.
+#[inline(always)]
+pub fn ask_again(ctx: &SockOpsContext, flow: &Flow) {
+    let wanted = match flow.stage {
+        Flow::ENTERED => FOR_LIFE | WHILE_IN | ON_TRIAL,
+        Flow::SETTLED => FOR_LIFE | WHILE_IN,
+        _ => return,
+    };
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    if flags & wanted != wanted {
+        let _ = ctx.set_cb_flags((flags | wanted) as i32);
+    }
+}
+
+/// Whether a socket that entered and did not leave still has those callbacks that it needs as long.
+#[inline(always)]
+pub fn are_held(sock: u64) -> bool {
+    let wanted = FOR_LIFE | WHILE_IN;
+    fields::read::<u8>(sock, fields::offsets().tcp_cb_flags)
+        .is_some_and(|flags| u32::from(flags) & wanted == wanted)
 }
 
 /// Gives back those of them that shunt itself has set.

@@ -74,7 +74,7 @@ pub fn exchanged(watched: &mut Watched) {
     let program = watched.program;
     let Some(habit) = of(&program) else { return };
     habit.exchanges = habit.exchanges.saturating_add(1);
-    if habit.trusted == 0 {
+    if habit.trusted != Habit::LEARNED {
         habit.trusted = Habit::LEARNED;
         changed();
     }

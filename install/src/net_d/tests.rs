@@ -49,7 +49,11 @@ fn spoken() -> Vec<String> {
 fn entry() -> Value {
     json!({
         "type": "shunt",
-        "capabilities": { "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true },
+        "capabilities": {
+            "cgroupPath": true,
+            "io.kubernetes.cri.pod-annotations": true,
+            "bandwidth": true,
+        },
     })
 }
 

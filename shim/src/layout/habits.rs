@@ -39,6 +39,20 @@ pub struct Habit {
     pub sleeper: u32,
     /// 1: the sleeper takes EAGAIN as "try again", so that it loses nothing.
     pub tolerant: u32,
+    /// 1: the configuration says that it waits in epoll, poll or select in blocking mode too.
+    pub polls: u32,
+    pub reserved: u32,
+}
+
+/// When the sockets of a program may be handed bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// While they are in non-blocking mode.
+    NonBlocking = 1,
+    /// While nobody sleeps in their recv(2).
+    Awake = 2,
+    /// At any time.
+    Always = 3,
 }
 
 /// How a program was seen to wait for data, as of the moment that it called recv(2).
@@ -94,7 +108,7 @@ impl Habit {
     /// Whether sockets of such a program may be handed bytes, in a pod of that policy. MSG_OOB matters
     /// to the one connection only.
     #[inline(always)]
-    pub fn judge(&self, policy: &Policy) -> Result<(), Distrust> {
+    pub fn judge(&self, policy: &Policy) -> Result<Trust, Distrust> {
         let BadSigns { splice, fionread, waitall, zerocopy, io_uring, .. } = self.bad;
         if splice != 0 {
             return Err(Distrust::Splices);
@@ -111,10 +125,16 @@ impl Habit {
         if io_uring != 0 {
             return Err(Distrust::IoUring);
         }
-        if self.waits.sleeps != 0 && self.tolerant == 0 && policy.blocking == 0 {
+        let may_sleep = self.tolerant != 0 || policy.blocking != 0;
+        if self.waits.sleeps != 0 && !may_sleep {
             return Err(Distrust::Sleeps);
         }
-        if self.trusted == 0 { Err(Distrust::NotKnownYet) } else { Ok(()) }
+        match self.trusted {
+            0 => Err(Distrust::NotKnownYet),
+            _ if may_sleep => Ok(Trust::Always),
+            Self::NAMED if self.polls == 0 => Ok(Trust::NonBlocking),
+            _ => Ok(Trust::Awake),
+        }
     }
 }
 

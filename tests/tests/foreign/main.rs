@@ -3,6 +3,7 @@
 
 mod place;
 mod programs;
+mod readers;
 mod suites;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,8 @@ use nix::mount::{MsFlags, mount};
 use std::{env, path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
-    tests::run(unfold, || [programs::tests(), suites::tests()].into_iter().flatten().collect())
+    let tests = || [programs::tests(), readers::tests(), suites::tests()];
+    tests::run(unfold, || tests().into_iter().flatten().collect())
 }
 
 /// Where `scripts/setup foreign` has unpacked them.

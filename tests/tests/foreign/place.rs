@@ -113,7 +113,7 @@ pub fn compare(name: &str, expect: Expect, program: fn(&Place) -> Result<String>
     let node = Node::learning(name)?;
     let (plain, peer) = (node.outside("plain")?, node.outside("peer")?);
     let (one, server, client) = (node.pod("one")?, node.pod("server")?, node.pod("client")?);
-    let verdict = |way, server, client| {
+    let verdict = |way: &str, server, client| {
         program(&Place::new(&node, way, server, client)?).with_context(|| way.to_owned())
     };
     let expected = verdict("plain", &plain, &peer)?;

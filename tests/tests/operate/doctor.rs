@@ -12,6 +12,7 @@ use std::{
 use tests::{
     bpftool::bpftool,
     mptcp,
+    neighbour::{Kind, Neighbour},
     node::Node,
     pod::Pod,
     shuntctl,
@@ -122,4 +123,28 @@ fn is_first_message_watched(node: &Node, client: &Pod, server: &Pod) -> Result<b
     let counters = node.counters(server)?;
     ensure!(counters.shunted.messages + counters.by_tcp.messages == 1, "{counters:?}");
     Ok(counters.by_tcp.messages == 1)
+}
+
+/// By their programs' names, and where they are attached.
+pub fn names_neighbours() -> Result<()> {
+    let node = Node::new("neighbours")?;
+    let args = net_d(&node)?;
+    let at = "sock_ops neighbou (id ";
+    let place = format!(") at {}", node.cgroup.display());
+    let says = |is_there: bool| -> Result<()> {
+        let findings = Findings::new(&node, &args)?;
+        let found = findings.of("neighbours")?["found"].as_str().context("no text")?;
+        let told = found.split(", ");
+        let named = told.clone().any(|it| it.starts_with(at) && it.ends_with(&place));
+        ensure!(named == is_there, "{found}");
+        ensure!(!is_there || told.clone().any(|it| it.starts_with("sk_msg neighbou")), "{found}");
+        ensure!(!found.contains("shunt_"), "{found}");
+        Ok(())
+    };
+    let pod = node.pod("a")?;
+    says(false)?;
+    let _neighbour = Neighbour::attach(Kind::Sockhash, &node.cgroup)?;
+    says(true)?;
+    drop(pod);
+    Ok(())
 }

@@ -28,8 +28,7 @@ pub fn tests() -> Vec<Trial> {
         trial("istio::in_the_primarys_list", || beside("")),
         trial("istio::with_a_list_of_its_own", || {
             beside(
-                "--ambient-enabled --istio-owned-cni-config --istio-owned-cni-config-filename \
-                 02-istio-cni.conflist --ztunnel-uds-address /istio/run/z.sock",
+                "--istio-owned-cni-config --istio-owned-cni-config-filename 02-istio-cni.conflist",
             )
         }),
     ]

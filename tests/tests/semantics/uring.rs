@@ -1,14 +1,14 @@
 //! io_uring. Where its program waits in the ring, its sockets block, so most is in blocking mode.
 
-use anyhow::{Context as _, Result};
-use io_uring::{IoUring, opcode, squeue::Entry, types::Fd};
+use anyhow::Result;
+use io_uring::{opcode, squeue::Entry, types::Fd};
 use nix::{errno::Errno, sys::epoll::EpollFlags, unistd::pipe};
 use std::{fs::File, io::Read as _, net::Shutdown, os::fd::AsRawFd as _};
+use tests::ring::{self, memory as buffer};
 
 use super::{
     LACKS, Row,
     end::{flags, patience, seen, text},
-    raw,
     scene::Scene,
 };
 
@@ -28,34 +28,22 @@ pub const BLOCKING_ROWS: &[Row] = &[
     ("uring_recv_multishot", recv_multishot),
 ];
 
-/// What the kernel fills in later: it may, after all that uses it is gone.
-fn buffer(len: usize) -> &'static mut [u8] {
-    vec![b'-'; len].leak()
-}
-
-struct Ring(IoUring);
+struct Ring(ring::Ring);
 
 impl Ring {
     /// `Err`: this kernel has none, or refuses it.
     fn new() -> Result<Self, String> {
-        match IoUring::new(8) {
-            Ok(ring) => Ok(Self(ring)),
-            Err(error) => Err(format!("{LACKS}io_uring for this program: {error}")),
-        }
+        let ring = ring::Ring::new(patience());
+        ring.map(Self).map_err(|error| format!("{LACKS}io_uring for this program: {error}"))
     }
 
-    /// Its memory must be [`buffer`]'s.
     fn submit(&mut self, entry: &Entry) -> Result<()> {
-        // SAFETY: the entry's memory stays.
-        unsafe { self.0.submission().push(entry) }.context("full")?;
-        self.0.submit()?;
-        Ok(())
+        Ok(self.0.submit(entry)?)
     }
 
     /// The next completion's result, and its flags without a buffer's number.
     fn complete(&mut self) -> String {
-        raw::poll(&self.0, EpollFlags::EPOLLIN, patience());
-        let Some(entry) = self.0.completion().next() else { return "hangs".into() };
+        let Some(entry) = self.0.completion() else { return "hangs".into() };
         let more = if io_uring::cqueue::more(entry.flags()) { " and more" } else { "" };
         match entry.result() {
             n if n < 0 => format!("{:?}{more}", Errno::from_raw(-n)),
