@@ -9,13 +9,15 @@ export FOREIGN = $(CURDIR)/target/foreign
 export DEPLOY = $(CURDIR)/target/deploy
 export K8S = $(CURDIR)/target/k8s
 export RUNTIMES = $(CURDIR)/target/runtimes
+export CNITOOL = $(CURDIR)/target/cnitool
+export ISTIO = $(CURDIR)/target/istio
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes lint picture plugin shuntctl image setup root
+.PHONY: demo test test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes fuzz lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -28,6 +30,7 @@ test: root setup
 	@scripts/setup foreign
 	@scripts/setup deploy
 	@scripts/setup runtimes bookworm
+	@scripts/setup cnitool
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
@@ -50,6 +53,8 @@ test-programs: root setup
 test-runtimes: root setup
 	@scripts/setup envoy
 	@scripts/setup runtimes bookworm trixie sid
+	@scripts/setup cnitool
+	@scripts/setup istio
 	@$(MAKE) --no-print-directory plugin shuntctl
 	cargo test -p tests --test runtimes -- $(ARGS)
 
@@ -72,7 +77,14 @@ bench-sizes: root setup
 	cargo build --release -p tests --bin bench_sizes
 	target/release/bench_sizes $(ARGS)
 
+# What strangers write and shunt reads, SECONDS of it for each target.
+SECONDS = 60
+fuzz: setup
+	@scripts/setup fuzz
+	scripts/fuzz $(SECONDS)
+
 lint: setup
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	scripts/layers
 	cargo fmt --check
 	cargo fmt --check --manifest-path ebpf/Cargo.toml

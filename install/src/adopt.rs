@@ -19,9 +19,11 @@ use shim::{
 
 use crate::{
     conflist::SHUNT,
-    net_d,
+    net_d::{self, Own},
     output::{Exit, Output},
     paths, pods,
+    width::count,
+    world::Disk,
 };
 
 /// What Kubernetes' runtimes call a pod's first interface.
@@ -57,6 +59,7 @@ pub struct Adopted {
 impl Adopt {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
         let Adopt { datapath, cni, logs } = &self;
+        datapath.may_look()?;
         let adoption = Adoption::new(datapath, cni, logs)?;
         for pod in adoption.pods() {
             output.print(&adoption.adopt(&pod));
@@ -83,7 +86,9 @@ impl<'a> Adoption<'a> {
         cni: &'a paths::Cni,
         logs: &'a pods::Logs,
     ) -> anyhow::Result<Self> {
-        let mut conf = net_d::entry(&cni.net_dir)?;
+        let Own { mut entry, name, version, .. } = net_d::entry(&Disk, &cni.net_dir)?;
+        let conf = &mut entry;
+        (conf["name"], conf["cniVersion"]) = (name.into(), version.into());
         conf["pinPath"] = json!(paths.pin_path);
         conf["lockFile"] = json!(paths.lock_file);
         // The plugin then tells this process why it refuses.
@@ -93,7 +98,7 @@ impl<'a> Adoption<'a> {
             Some(root) => root.into(),
             None => cgroup::root()?,
         };
-        Ok(Self { paths, bin_dir: &cni.bin_dir, logs, conf, root })
+        Ok(Self { paths, bin_dir: &cni.bin_dir, logs, conf: entry, root })
     }
 
     pub fn pods(&self) -> Vec<PodCgroup> {
@@ -186,7 +191,10 @@ impl fmt::Display for Adopted {
             _ => write!(f, "pod {}: ", self.uid)?,
         }
         match (self.accelerated, &self.reason) {
-            (true, None) => write!(f, "accelerated, and what {} listeners accept", self.listeners),
+            (true, None) => {
+                let listeners = count(self.listeners as u64, "listener");
+                write!(f, "accelerated, and what {listeners} accept from now on")
+            }
             (true, Some(but)) => write!(f, "accelerated, but {but}"),
             (false, reason) => {
                 write!(f, "not accelerated: {}", reason.as_deref().unwrap_or_default())

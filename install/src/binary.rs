@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    change::{Access, replace},
+    attributes::Attributes,
+    change::{replace, whose},
     conflist::SHUNT,
 };
 
@@ -36,21 +37,21 @@ impl Binary {
     }
 }
 
-/// Copies it to the folder, unless the same lies there. Whether that was needed.
+/// Copies it to the folder, unless the same lies there and can be run. Whether that was needed.
 ///
 /// # Errors
 /// Of reading or writing; what was there is then still there.
 pub fn place(source: &Path, folder: &Path) -> Result<bool> {
-    let target = folder.join(SHUNT);
+    let (target, attributes) = (folder.join(SHUNT), Attributes::program());
     let placed = || -> Result<bool> {
-        if is_same(source, &target)? {
+        let is_it = |file: fs::Metadata| file.is_file() && attributes.are_those_of(&file);
+        if fs::metadata(&target).is_ok_and(is_it) && is_same(source, &target)? {
             return Ok(false);
         }
-        let access = Access { mode: 0o755, uid: 0, gid: 0 };
-        replace(&target, &fs::read(source)?, access, || Ok(()))?;
+        replace(&target, &fs::read(source)?, &attributes, || Ok(()))?;
         Ok(true)
     };
-    placed().with_context(|| format!("cannot place {}", target.display()))
+    placed().map_err(|error| whose(error, &target).context("cannot place the plugin"))
 }
 
 /// A block at a time: `watch` is to stay small.

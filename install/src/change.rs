@@ -3,11 +3,14 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _, Seek as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::libc;
+
+use crate::attributes::Attributes;
 
 /// Ends the name of a file that is being written: no runtime reads it, and `uninstall` removes it.
 const UNFINISHED: &str = ".shunt-new";
@@ -40,44 +43,59 @@ impl Change {
     /// # Errors
     /// It is not as `before` says any more, or cannot be written; it is then as it was.
     pub fn make(&self) -> Result<Option<Replaced>> {
-        let name = || self.path.display().to_string();
-        let Some(after) = &self.after else {
-            return fs::remove_file(&self.path).map(|()| None).with_context(name);
-        };
+        self.try_make().map_err(|error| whose(error, &self.path))
+    }
+
+    fn try_make(&self) -> Result<Option<Replaced>> {
         // What a link points to changes, not the link.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let replaced = match &self.before {
-            Some(before) => {
-                let old = File::open(&path).with_context(name)?;
-                Some(Replaced { path: self.path.clone(), old, text: before.clone() })
-            }
+            Some(before) => Some(Replaced {
+                path: self.path.clone(),
+                old: File::open(&path)?,
+                text: before.clone(),
+            }),
             None => None,
         };
-        let like = fs::metadata(&self.like).with_context(|| self.like.display().to_string())?;
-        replace(&path, after.as_bytes(), Access::of(&like), || {
+        let last_look = || {
             let unchanged = match &replaced {
                 Some(replaced) => !replaced.was_written()?,
                 None => !path.exists(),
             };
             ensure!(unchanged, "somebody else is writing it");
             Ok(())
-        })
-        .with_context(name)?;
+        };
+        let Some(after) = &self.after else {
+            last_look()?;
+            fs::remove_file(&self.path)?;
+            return Ok(None);
+        };
+        let like = File::open(&self.like).with_context(|| self.like.display().to_string())?;
+        replace(&path, after.as_bytes(), &Attributes::of(&like)?, last_look)?;
         Ok(replaced)
     }
 }
 
-/// Mode and owner of a file.
-#[derive(Clone, Copy)]
-pub struct Access {
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-}
-
-impl Access {
-    fn of(file: &fs::Metadata) -> Self {
-        Self { mode: file.mode() & 0o7777, uid: file.uid(), gid: file.gid() }
+/// Whose it is, for whoever may not write there.
+pub fn whose(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    let name = path.display();
+    match errno {
+        Some(libc::EACCES | libc::EPERM) => {
+            let owner = |path: &Path| {
+                let file = fs::metadata(path).ok()?;
+                let mode = file.mode() & 0o7777;
+                Some(format!("{} is user {}'s with mode {mode:o}", path.display(), file.uid()))
+            };
+            let places = [path.parent(), Some(path)].into_iter().flatten();
+            let owners: Vec<_> = places.filter_map(owner).collect();
+            error.context(format!(
+                "{}; to write there takes CAP_DAC_OVERRIDE, and to keep the owner CAP_CHOWN",
+                owners.join(", ")
+            ))
+        }
+        Some(libc::EROFS) => error.context(format!("{name} is on a read-only file system")),
+        _ => error.context(name.to_string()),
     }
 }
 
@@ -88,7 +106,7 @@ impl Access {
 pub fn replace(
     path: &Path,
     bytes: &[u8],
-    access: Access,
+    attributes: &Attributes,
     last_look: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let folder = path.parent().context("it is no file")?;
@@ -96,12 +114,16 @@ pub fn replace(
     name.push(UNFINISHED);
     let unfinished = folder.join(name);
     let write = || -> Result<()> {
+        // What a killed process left may be another user's by now, or a link.
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         let mut options = OpenOptions::new();
         let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+            options.write(true).read(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(bytes)?;
-        fchown(&file, Some(access.uid), Some(access.gid))?;
-        file.set_permissions(fs::Permissions::from_mode(access.mode))?;
+        attributes.give(&file)?;
         file.sync_all()?;
         last_look()?;
         fs::rename(&unfinished, path)?;

@@ -1,15 +1,21 @@
-//! That shunt is to be on this node: a file, held by whoever changes something of it. `uninstall`
-//! takes it away, and a `watch` that still runs then leaves the node alone.
+//! That shunt is to be on this node: a file, locked by whoever changes something of it, from its
+//! first look to its last change. `uninstall` writes into it that shunt is leaving, and a `watch` that
+//! still runs then leaves the node alone; in the end it takes the file away.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::ErrorKind,
+    io::{ErrorKind, Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+const LEAVING: &[u8] = b"uninstall\n";
 
 /// Released on drop.
 pub struct Claim {
@@ -17,47 +23,47 @@ pub struct Claim {
     _held: Flock<File>,
 }
 
+/// For what somebody wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Shunt is to be here from now on. Waits for whoever holds it.
+    Install,
+    /// To go on with what [`Purpose::Install`] began. Waits for whoever holds it.
+    Resume,
+    /// To keep what is here. Waits for nobody.
+    Keep,
+    /// Shunt is to be here no more. Waits for whoever holds it.
+    Leave,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claimed<C> {
+    Held(C),
+    /// Shunt is not to be here.
+    Unwanted,
+    /// Somebody is changing something.
+    Busy,
+}
+
 /// Beside the datapath's lock file, which is the plugin's and may come and go.
-fn path(lock_file: &Path) -> PathBuf {
-    lock_file.with_extension("installed")
+pub fn path(lock_file: &Path) -> PathBuf {
+    let mut path = lock_file.as_os_str().to_owned();
+    path.push(".installed");
+    path.into()
 }
 
 impl Claim {
-    /// Waits for whoever holds it.
-    ///
     /// # Errors
     /// Of making or locking the file.
-    pub fn stake(lock_file: &Path) -> Result<Self> {
+    pub fn stake(lock_file: &Path, purpose: Purpose) -> Result<Claimed<Self>> {
+        let path = path(lock_file);
         loop {
-            if let Some(claim) = Self::lock(lock_file, true)? {
-                return Ok(claim);
+            let staked = lock(&path, purpose).with_context(|| path.display().to_string())?;
+            if let Some(staked) = staked {
+                return Ok(staked);
             }
         }
-    }
-
-    /// As [`Claim::stake`], but `None` if shunt is not to be on this node.
-    ///
-    /// # Errors
-    /// As [`Claim::stake`].
-    pub fn take(lock_file: &Path) -> Result<Option<Self>> {
-        Self::lock(lock_file, false)
-    }
-
-    fn lock(lock_file: &Path, create: bool) -> Result<Option<Self>> {
-        let path = path(lock_file);
-        let name = || path.display().to_string();
-        let file = OpenOptions::new().create(create).truncate(false).write(true).open(&path);
-        let file = match file {
-            Err(error) if error.kind() == ErrorKind::NotFound && !create => return Ok(None),
-            file => file.with_context(name)?,
-        };
-        let held = Flock::lock(file, FlockArg::LockExclusive);
-        let held = held.map_err(|(_, errno)| errno).with_context(name)?;
-        // Its last holder may have taken it away.
-        let same = fs::metadata(&path).is_ok_and(|now| {
-            held.metadata().is_ok_and(|held| (held.ino(), held.dev()) == (now.ino(), now.dev()))
-        });
-        Ok(same.then_some(Self { path, _held: held }))
     }
 
     /// Shunt is not to be on this node any more.
@@ -67,4 +73,45 @@ impl Claim {
     pub fn give_up(self) -> Result<()> {
         fs::remove_file(&self.path).with_context(|| self.path.display().to_string())
     }
+}
+
+/// None: its last holder has taken it away meanwhile.
+fn lock(path: &Path, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
+    let create = matches!(purpose, Purpose::Install | Purpose::Leave);
+    let mut options = OpenOptions::new();
+    let file = options.create(create).truncate(false).read(true).write(true).open(path);
+    let file = match file {
+        Err(error) if error.kind() == ErrorKind::NotFound && !create => {
+            return Ok(Some(Claimed::Unwanted));
+        }
+        file => file?,
+    };
+    let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Err((_, Errno::EAGAIN)) if purpose == Purpose::Keep => return Ok(Some(Claimed::Busy)),
+        Err((file, Errno::EAGAIN)) => {
+            log::info!("another shuntctl is changing this node; waiting for it");
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?
+        }
+        held => held.map_err(|(_, errno)| errno)?,
+    };
+    let same = fs::metadata(path).is_ok_and(|now| {
+        held.metadata().is_ok_and(|held| (held.ino(), held.dev()) == (now.ino(), now.dev()))
+    });
+    if !same {
+        return Ok(None);
+    }
+    let mut is_leaving = Vec::new();
+    (&*held).read_to_end(&mut is_leaving)?;
+    match purpose {
+        Purpose::Keep | Purpose::Resume if !is_leaving.is_empty() => {
+            return Ok(Some(Claimed::Unwanted));
+        }
+        Purpose::Keep | Purpose::Resume => {}
+        Purpose::Install => held.set_len(0)?,
+        Purpose::Leave => {
+            (&*held).rewind()?;
+            (&*held).write_all(LEAVING)?;
+        }
+    }
+    Ok(Some(Claimed::Held(Claim { path: path.to_owned(), _held: held })))
 }

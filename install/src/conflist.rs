@@ -3,7 +3,7 @@
 //! What the files of a runtime's folder look like: libcni's `conf.go`, containerd's go-cni
 //! `opts.go`, Multus' `docs/configuration.md`.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,17 @@ impl<'a> Conf<'a> {
         delegates?.first().map(|delegate| delegate.get())
     }
 
+    /// All networks that Multus' conf has in itself.
+    fn delegates(&self) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
+        self.delegates.iter().flatten().map(|delegate| delegate.get())
+    }
+
+    /// Where among the plugins shunt is.
+    fn own(&self) -> Vec<usize> {
+        let plugins = self.plugins().iter().enumerate();
+        plugins.filter(|(_, plugin)| is_shunt(plugin.get())).map(|(index, _)| index).collect()
+    }
+
     pub fn reads_folder(&self) -> bool {
         let only = self.only_inlined.to_string();
         !only.trim_matches('"').eq_ignore_ascii_case("true")
@@ -87,39 +98,104 @@ impl<'a> Conf<'a> {
     }
 }
 
-/// A list's text with `entry` behind all other plugins, and nowhere else.
+/// A list's text with `entry` behind its first plugin, and nowhere else: where an entry is in such a
+/// place, or else at the end.
 ///
 /// # Errors
 /// It is no list, or one without another plugin.
 pub fn with_entry(text: &str, entry: &Value) -> Result<String> {
-    if entries(text)? == [entry.clone()] && is_shunt(Conf::parse(text)?.plugins().last()) {
+    let list = Conf::parse(text)?;
+    let own = list.own();
+    let Some(&kept) = own.iter().find(|index| **index > 0) else {
+        let text = without_entry(text)?;
+        let list = Conf::parse(&text)?;
+        let last = list.plugins().last().context("it has no plugin")?;
+        let Range { start, end } = span(&text, last);
+        let (lead, entry) = like(&text[..start], last.get(), entry);
+        return Ok(format!("{},{lead}{entry}{}", &text[..end], &text[end..]));
+    };
+    if let Some(index) = own.iter().rev().find(|index| **index != kept) {
+        return with_entry(&without_plugin(text, &list, *index), entry);
+    }
+    let plugins = list.plugins();
+    if serde_json::from_str::<Value>(plugins[kept].get())? == *entry {
         return Ok(text.to_owned());
     }
-    let text = without_entry(text)?;
-    let list = Conf::parse(&text)?;
-    let last = list.plugins().last().context("it has no plugin")?;
-    let Range { start, end } = span(&text, last);
-    let entry = like(&text[..start], last.get(), entry);
-    Ok(format!("{}{entry}{}", &text[..end], &text[end..]))
+    let Range { start, end } = span(text, plugins[kept]);
+    let before = plugins[kept - 1];
+    let (_, entry) = like(&text[..span(text, before).start], before.get(), entry);
+    Ok(format!("{}{entry}{}", &text[..start], &text[end..]))
 }
 
-/// The text without shunt's entry. Without one, the text itself.
+/// The text without shunt's entries, in its own plugins and in those of all delegates of Multus.
+/// Without one, the text itself.
 ///
 /// # Errors
 /// As [`Conf::parse`].
 pub fn without_entry(text: &str) -> Result<String> {
-    let list = Conf::parse(text)?;
+    let conf = Conf::parse(text)?;
+    if let Some(index) = conf.own().first() {
+        return without_entry(&without_plugin(text, &conf, *index));
+    }
+    for delegate in conf.delegates() {
+        let without = without_entry(delegate)?;
+        if without != delegate {
+            return without_entry(&with_part(text, delegate, &without));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn without_plugin(text: &str, list: &Conf, index: usize) -> String {
     let plugins = list.plugins();
-    let Some(index) = plugins.iter().position(|plugin| is_shunt(Some(plugin))) else {
-        return Ok(text.to_owned());
-    };
     let own = span(text, plugins[index]);
     let cut = match (index, plugins.get(1)) {
         (0, Some(next)) => own.start..span(text, next).start,
         (0, None) => own,
         _ => span(text, plugins[index - 1]).end..own.end,
     };
-    without_entry(&format!("{}{}", &text[..cut.start], &text[cut.end..]))
+    format!("{}{}", &text[..cut.start], &text[cut.end..])
+}
+
+/// Whether a plugin anywhere in it is shunt: libcni takes a key in any case.
+///
+/// # Errors
+/// It is no JSON.
+pub fn names_shunt(text: &str) -> Result<bool> {
+    fn names(value: &Value) -> bool {
+        match value {
+            Value::Array(values) => values.iter().any(names),
+            Value::Object(members) => members.iter().any(|(key, value)| {
+                (key.eq_ignore_ascii_case("type") && value == SHUNT) || names(value)
+            }),
+            _ => false,
+        }
+    }
+    Ok(names(&value(text)?))
+}
+
+/// As libcni reads it: half of a surrogate pair is no error there (Go's encoding/json).
+///
+/// # Errors
+/// It is no JSON, or nested deeper than any configuration.
+pub fn value(text: &str) -> Result<Value> {
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let code = |at: usize| {
+            let digits = rest.get(at..at + 6)?.strip_prefix("\\u")?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        let (read, written) = match (code(at), code(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => (12, None),
+            (Some(0xd800..0xe000), _) => (6, Some("\\ufffd")),
+            _ => (1 + rest[at + 1..].chars().next().map_or(0, char::len_utf8), None),
+        };
+        whole += &rest[..at];
+        whole += written.unwrap_or(&rest[at..at + read]);
+        rest = &rest[at + read..];
+    }
+    Ok(serde_json::from_str(&(whole + rest))?)
 }
 
 /// Multus' conf with its first delegate changed.
@@ -128,8 +204,12 @@ pub fn without_entry(text: &str) -> Result<String> {
 /// The delegate is no list, or `change`'s.
 pub fn in_delegate(text: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<String> {
     let Some(delegate) = Conf::parse(text)?.delegate() else { return Ok(text.to_owned()) };
-    let Range { start, end } = range(text, delegate);
-    Ok(format!("{}{}{}", &text[..start], change(delegate)?, &text[end..]))
+    Ok(with_part(text, delegate, &change(delegate)?))
+}
+
+fn with_part(text: &str, part: &str, new: &str) -> String {
+    let Range { start, end } = range(text, part);
+    format!("{}{new}{}", &text[..start], &text[end..])
 }
 
 /// The list that a runtime makes of a single plugin's conf (libcni's ConfListFromConf).
@@ -152,10 +232,9 @@ pub fn list_of(conf: &str) -> Result<String> {
 /// As [`Conf::parse`].
 pub fn entries(text: &str) -> Result<Vec<Value>> {
     let conf = Conf::parse(text)?;
-    let entries = conf.plugins().iter().filter(|plugin| is_shunt(Some(plugin)));
-    let mut entries: Vec<Value> =
-        entries.map(|plugin| serde_json::from_str(plugin.get())).collect::<Result<_, _>>()?;
-    if let Some(delegate) = conf.delegate() {
+    let own = conf.own().into_iter().map(|index| serde_json::from_str(conf.plugins()[index].get()));
+    let mut entries = own.collect::<Result<Vec<Value>, _>>()?;
+    for delegate in conf.delegates() {
         entries.extend(self::entries(delegate)?);
     }
     Ok(entries)
@@ -166,9 +245,12 @@ pub fn file_of(entry: &Value) -> String {
     format!("{entry:#}\n")
 }
 
-fn is_shunt(plugin: Option<&&RawValue>) -> bool {
-    let kind = |plugin: &&RawValue| Some(Conf::parse(plugin.get()).ok()?.kind? == SHUNT);
-    plugin.and_then(kind).unwrap_or(false)
+/// Whether a single plugin's conf is shunt's. libcni takes its keys in any case.
+pub fn is_shunt(plugin: &str) -> bool {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(plugin).unwrap_or_default();
+    let is_own =
+        |value: &RawValue| serde_json::from_str(value.get()).is_ok_and(|kind: Value| kind == SHUNT);
+    members.iter().any(|(key, value)| key.eq_ignore_ascii_case("type") && is_own(value))
 }
 
 fn span(text: &str, part: &RawValue) -> Range<usize> {
@@ -181,12 +263,13 @@ fn range(text: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// The comma and the entry, written as the plugin before is: on a line of its own, and its keys
-/// too.
-fn like(before: &str, plugin: &str, entry: &Value) -> String {
+/// What stands before an entry, and the entry, written as the plugin before is: on a line of its own,
+/// and its keys too.
+fn like<'a>(before: &'a str, plugin: &str, entry: &Value) -> (&'a str, String) {
     let lead = &before[before.trim_end_matches([' ', '\t', '\r', '\n']).len()..];
-    let Some((_, indent)) = lead.rsplit_once('\n') else { return format!(",{lead}{entry}") };
-    let Some((_, members)) = plugin.split_once('\n') else { return format!(",{lead}{entry}") };
+    let in_one_line = (lead, entry.to_string());
+    let Some((_, indent)) = lead.rsplit_once('\n') else { return in_one_line };
+    let Some((_, members)) = plugin.split_once('\n') else { return in_one_line };
     let deeper = &members[..members.len() - members.trim_start_matches([' ', '\t']).len()];
     let step = deeper.strip_prefix(indent).filter(|step| !step.is_empty()).unwrap_or("  ");
     let mut pretty = Vec::new();
@@ -194,7 +277,7 @@ fn like(before: &str, plugin: &str, entry: &Value) -> String {
     entry.serialize(&mut Serializer::with_formatter(&mut pretty, formatter)).expect("to memory");
     let newline = if lead.contains("\r\n") { "\r\n" } else { "\n" };
     let pretty = String::from_utf8_lossy(&pretty).replace('\n', &format!("{newline}{indent}"));
-    format!(",{lead}{pretty}")
+    (lead, pretty)
 }
 
 #[cfg(test)]
@@ -203,102 +286,9 @@ mod tests {
 
     use super::*;
 
-    /// Whitespace as nobody writes it.
-    fn gap(random: &mut fastrand::Rng) -> String {
-        let spaces = ["", "", " ", "\n", "\t", "\r\n", "  ", "\n    "];
-        (0..random.usize(..3)).map(|_| spaces[random.usize(..spaces.len())]).collect()
-    }
-
-    fn string(random: &mut fastrand::Rng) -> String {
-        let parts = ["a", "ß", "\\\"", "\\n", "\\u00e9", "{", "]", ",", "shunt", ":", "𝄞", "\\\\"];
-        let text: String =
-            (0..random.usize(..6)).map(|_| parts[random.usize(..parts.len())]).collect();
-        format!("\"{text}\"")
-    }
-
-    fn joined(random: &mut fastrand::Rng, [open, close]: [&str; 2], parts: Vec<String>) -> String {
-        let mut text = open.to_owned();
-        for (index, part) in parts.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            text += &[&gap(random), comma, &gap(random), part].concat();
-        }
-        text + &gap(random) + close
-    }
-
-    fn member(random: &mut fastrand::Rng, key: &str, value: &str) -> String {
-        format!("{key}{}:{}{value}", gap(random), gap(random))
-    }
-
-    fn value(random: &mut fastrand::Rng, depth: u32) -> String {
-        let count = random.usize(..4);
-        match random.u32(..if depth > 3 { 4 } else { 6 }) {
-            0 => string(random),
-            1 => ["0", "-1.5e+10", "12345678901234567890"][random.usize(..3)].into(),
-            2 => "true".into(),
-            3 => "null".into(),
-            4 => {
-                let parts = (0..count).map(|_| value(random, depth + 1)).collect();
-                joined(random, ["[", "]"], parts)
-            }
-            _ => object(random, vec![], depth + 1),
-        }
-    }
-
-    /// With unknown keys around those given.
-    fn object(random: &mut fastrand::Rng, mut members: Vec<String>, depth: u32) -> String {
-        for index in 0..random.usize(..4) {
-            let (key, value) = (format!("\"x-{index}\""), value(random, depth));
-            let member = member(random, &key, &value);
-            members.push(member);
-        }
-        random.shuffle(&mut members);
-        joined(random, ["{", "}"], members)
-    }
-
-    fn list(random: &mut fastrand::Rng) -> String {
-        let plugins = (0..random.usize(1..5))
-            .map(|index| {
-                let kind = member(random, "\"type\"", &format!("\"plugin-{index}\""));
-                object(random, vec![kind], 1)
-            })
-            .collect();
-        let plugins = joined(random, ["[", "]"], plugins);
-        let members = vec![
-            member(random, "\"cniVersion\"", "\"1.0.0\""),
-            member(random, "\"name\"", "\"net\""),
-            member(random, "\"plugins\"", &plugins),
-        ];
-        [gap(random), object(random, members, 0), gap(random)].concat()
-    }
-
-    #[test]
-    fn any_list_is_what_it_was_but_for_the_entry() {
-        let entry = json!({"type": "shunt", "logFile": "/var/log/\"x\".log", "excludedPorts": [1]});
-        for seed in 0..5000 {
-            let random = &mut fastrand::Rng::with_seed(seed);
-            let text = list(random);
-            let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-            let with = with_entry(&text, &entry).unwrap();
-            let mut expected = parsed(&text);
-            expected["plugins"].as_array_mut().unwrap().push(entry.clone());
-            assert_eq!(parsed(&with).to_string(), expected.to_string(), "seed {seed}: {text}");
-            assert_eq!(with_entry(&with, &entry).unwrap(), with, "seed {seed}: twice");
-            let other = with_entry(&with, &json!({"type": "shunt"})).unwrap();
-            assert_eq!(with_entry(&other, &entry).unwrap(), with, "seed {seed}: replaced");
-            assert_eq!(without_entry(&with).unwrap(), text, "seed {seed}");
-            assert_eq!(without_entry(&text).unwrap(), text, "seed {seed}: none");
-
-            let multus = format!("{{\"type\": \"multus\", \"delegates\": [{text}]}}");
-            let nested = in_delegate(&multus, |list| with_entry(list, &entry)).unwrap();
-            assert_eq!(entries(&nested).unwrap(), std::slice::from_ref(&entry), "seed {seed}");
-            assert_eq!(in_delegate(&nested, without_entry).unwrap(), multus, "seed {seed}");
-        }
-    }
-
     #[test]
     fn half_a_list_is_none() {
-        let text = list(&mut fastrand::Rng::with_seed(7));
-        let text = text.trim();
+        let text = r#"{"cniVersion": "1.0.0", "name": "ß", "plugins": [{"type": "a", "x": [{}]}]}"#;
         for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
             assert!(with_entry(&text[..end], &json!({"type": "shunt"})).is_err(), "{end}");
             assert!(without_entry(&text[..end]).is_err(), "{end}");
@@ -306,18 +296,48 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_elsewhere_moves_behind_the_others() {
+    fn an_entry_behind_the_primary_stays_where_it_is() {
+        let text = r#"{"plugins": [{"type": "a"}, {"Type": "shunt"}, {"type": "b"}]}"#;
+        let with = with_entry(text, &json!({"type": "shunt"})).unwrap();
+        assert_eq!(with, r#"{"plugins": [{"type": "a"}, {"type":"shunt"}, {"type": "b"}]}"#);
+        assert_eq!(with_entry(&with, &json!({"type": "shunt"})).unwrap(), with);
+        let twice = text.replace(r#"{"type": "b"}"#, r#"{"type": "b"}, {"type": "shunt"}"#);
+        assert_eq!(with_entry(&twice, &json!({"type": "shunt"})).unwrap(), with);
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_taken_as_go_takes_it() {
+        for (text, read) in [
+            (r#""\ud834\udd1e""#, "𝄞"),
+            (r#""\ud834x\u0041""#, "\u{fffd}xA"),
+            (r#""\udd1e\ud834\ud834\udd1e""#, "\u{fffd}\u{fffd}𝄞"),
+            (r#""\\ud834""#, "\\ud834"),
+        ] {
+            assert_eq!(value(text).unwrap(), read, "{text}");
+        }
+        assert!(value("\"\\").is_err() && value(r#""\u12"#).is_err());
+    }
+
+    #[test]
+    fn in_every_delegate_and_at_any_depth() {
+        let text = r#"{"type": "multus", "delegates": [{"plugins": [{"type": "a"}]}, {"plugins": [{"type": "b"}, {"type": "shunt"}]}]}"#;
+        assert!(names_shunt(text).unwrap() && entries(text).unwrap().len() == 1);
+        let without = without_entry(text).unwrap();
+        assert_eq!(without, text.replace(r#", {"type": "shunt"}"#, ""));
+        assert!(!names_shunt(&without).unwrap());
+        let deep = r#"{"plugins": [{"type": "a", "delegate": [[{"TYPE": "sh\u0075nt"}]]}]}"#;
+        assert!(names_shunt(deep).unwrap() && without_entry(deep).unwrap() == deep);
+    }
+
+    #[test]
+    fn an_entry_before_the_primary_moves_behind() {
         for text in [
             r#"{"plugins": [{"type": "shunt"}, {"type": "a"}]}"#,
-            r#"{"plugins": [{"type": "a"}, {"type": "shunt"}, {"type": "b"}]}"#,
             r#"{"plugins": [{"type": "shunt"}, {"type": "a"}, {"type": "shunt"}]}"#,
         ] {
             let with = with_entry(text, &json!({"type": "shunt"})).unwrap();
-            assert!(
-                with.ends_with(r#", {"type":"shunt"}]}"#)
-                    || with.ends_with(r#",{"type":"shunt"}]}"#),
-                "{with}"
-            );
+            let kinds: Value = serde_json::from_str(&with).unwrap();
+            assert_eq!(kinds, json!({"plugins": [{"type": "a"}, {"type": "shunt"}]}), "{with}");
             assert_eq!(entries(&with).unwrap().len(), 1);
             assert!(!without_entry(text).unwrap().contains("shunt"));
         }

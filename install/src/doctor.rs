@@ -1,5 +1,8 @@
 //! `doctor`: what this node can do, and why not. Found by trying, never by a version.
 
+mod in_list;
+mod lockdown;
+
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
@@ -23,10 +26,9 @@ use shim::{
 };
 
 use crate::{
-    conflist::SHUNT,
-    net_d,
     output::{Exit, Output},
     paths,
+    width::{count, width, wrap},
 };
 
 /// Tell what this node can do for its pods, and what to do about the rest
@@ -56,11 +58,19 @@ pub struct Finding {
     pub found: String,
     /// What to do about it.
     pub todo: Option<String>,
+    /// What the kernel told of it, with `--verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl Doctor {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
-        let findings = findings(&self.datapath, &self.cni);
+        self.datapath.may_look()?;
+        let mut findings = findings(&self.datapath, &self.cni);
+        if !output.verbose {
+            findings.iter_mut().for_each(|finding| finding.detail = None);
+        }
+        output.print(&verdict(&findings));
         findings.iter().for_each(|finding| output.print(finding));
         let cannot = findings.iter().any(|finding| finding.verdict == Verdict::No);
         Ok(if cannot { Exit::CannotAccelerate } else { Exit::Done })
@@ -69,26 +79,51 @@ impl Doctor {
 
 /// All that can be known before a pod comes.
 pub fn findings(datapath: &paths::Datapath, cni: &paths::Cni) -> Vec<Finding> {
-    let mut findings = vec![kernel(), fields()];
+    let mut findings = vec![kernel(), lockdown::lockdown(), fields()];
     findings.extend(programs());
     findings.extend([jit(), bpffs(&datapath.pin_path), cgroups()]);
     findings.extend([foreign_programs(), neighbours(), net_cls(), mptcp()]);
-    findings.extend([pins(&datapath.pin_path), lock(&datapath.lock_file), conflist(cni)]);
+    findings.extend([pins(&datapath.pin_path), lock(&datapath.lock_file), in_list::conflist(cni)]);
     findings
+}
+
+/// What follows from all of them.
+fn verdict(findings: &[Finding]) -> Finding {
+    let of = |verdict| {
+        let checks = findings.iter().filter(|finding| finding.verdict == verdict);
+        checks.map(|finding| finding.check).collect::<Vec<_>>().join("; ")
+    };
+    let (no, limited) = (of(Verdict::No), of(Verdict::Limited));
+    const CHECK: &str = "verdict";
+    if !no.is_empty() {
+        let found = format!("pods of this node cannot be accelerated: {no}");
+        Finding { todo: None, ..Finding::no(CHECK, found, "") }
+    } else if !limited.is_empty() {
+        let found = format!("pods of this node can be accelerated, with limits: {limited}");
+        Finding { todo: None, ..Finding::limited(CHECK, found, "") }
+    } else {
+        Finding::ok(CHECK, "pods of this node can be accelerated")
+    }
 }
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), todo: None }
+        Self { check, verdict: Verdict::Ok, found: found.into(), todo: None, detail: None }
     }
 
     fn limited(check: &'static str, found: impl Into<String>, todo: &str) -> Self {
         let (verdict, todo) = (Verdict::Limited, Some(todo.to_owned()));
-        Self { check, verdict, found: found.into(), todo }
+        Self { check, verdict, found: found.into(), todo, detail: None }
     }
 
     fn no(check: &'static str, found: impl Into<String>, todo: &str) -> Self {
         Self { verdict: Verdict::No, ..Self::limited(check, found, todo) }
+    }
+}
+
+impl Finding {
+    fn with_detail(self, why: &anyhow::Error) -> Self {
+        Self { detail: Some(format!("{why:#}")), ..self }
     }
 }
 
@@ -121,7 +156,7 @@ fn programs() -> Vec<Finding> {
         Err(why) => {
             let todo = "run it as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; else this \
                         kernel lacks what shunt needs";
-            vec![Finding::no("programs", format!("{why:#}"), todo)]
+            vec![Finding::no("programs", brief(&why), todo).with_detail(&why)]
         }
     }
 }
@@ -170,6 +205,13 @@ fn fionread(found: &Found) -> Finding {
     Finding::ok(CHECK, found)
 }
 
+/// The kernel's own word, without what its verifier wrote.
+fn brief(why: &anyhow::Error) -> String {
+    let mut errors = why.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let told = errors.next().map_or_else(|| format!("{why:#}"), |error| error.to_string());
+    told.lines().next().unwrap_or_default().chars().take(100).collect()
+}
+
 fn jit() -> Finding {
     const FILE: &str = "/proc/sys/net/core/bpf_jit_enable";
     match fs::read_to_string(FILE).as_deref().map(str::trim) {
@@ -207,8 +249,8 @@ fn cgroups() -> Finding {
         ),
         Err(_) => Finding::no(
             "cgroups",
-            "no hierarchy of version 2 is mounted, and programs attach to no other",
-            "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2",
+            "the pods' cgroups are of version 1 only, and programs attach to none but version 2",
+            "boot with systemd.unified_cgroup_hierarchy=1",
         ),
     }
 }
@@ -264,7 +306,7 @@ fn neighbours() -> Finding {
     if found.is_empty() {
         return Finding::ok(CHECK, "no sock_ops or sk_msg program but shunt's");
     }
-    let told: Vec<String> = found.iter().map(|it| tell(it)).collect();
+    let told: Vec<String> = found.iter().map(tell).collect();
     Finding::limited(
         CHECK,
         told.join(", "),
@@ -325,14 +367,14 @@ fn pins(pins: &Path) -> Finding {
         return Finding::limited("pins", found, "call `shuntctl upgrade`");
     }
     match Datapath::open(pins) {
-        Ok(None) => Finding::ok("pins", "nothing is pinned; the first pod's ADD does it"),
+        Ok(None) => {
+            Finding::ok("pins", "nothing is pinned; that is done when the first pod is made")
+        }
         Ok(Some(datapath)) if drain::is_draining(&datapath::folder(pins)).unwrap_or(false) => {
-            let found = format!("{} pods, drained: no connection is accelerated", count(&datapath));
+            let found = format!("{}, drained: no connection is accelerated", pods(&datapath));
             Finding::limited("pins", found, "call `shuntctl drain --resume`")
         }
-        Ok(Some(datapath)) => {
-            Finding::ok("pins", format!("layout {VERSION}, {} pods", count(&datapath)))
-        }
+        Ok(Some(datapath)) => Finding::ok("pins", format!("layout {VERSION}, {}", pods(&datapath))),
         Err(why) => {
             let todo = "call `shuntctl drain`, and remove the folder";
             Finding::no("pins", why.to_string(), todo)
@@ -340,8 +382,8 @@ fn pins(pins: &Path) -> Finding {
     }
 }
 
-fn count(datapath: &Datapath) -> usize {
-    datapath.pods().map_or(0, |pods| pods.len())
+fn pods(datapath: &Datapath) -> String {
+    count(datapath.pods().map_or(0, |pods| pods.len() as u64), "pod")
 }
 
 fn lock(file: &Path) -> Finding {
@@ -352,21 +394,6 @@ fn lock(file: &Path) -> Finding {
     Finding::ok("lock", "free")
 }
 
-fn conflist(cni: &paths::Cni) -> Finding {
-    let binary = cni.bin_dir.join(SHUNT);
-    match net_d::entry(&cni.net_dir) {
-        Ok(_) if binary.exists() => {
-            Finding::ok("conflist", format!("a list in {} has shunt", cni.net_dir.display()))
-        }
-        Ok(_) => Finding::no(
-            "conflist",
-            format!("{} is missing: no pod can be made or deleted", binary.display()),
-            "call `shuntctl install`, or take shunt out of the list",
-        ),
-        Err(why) => Finding::limited("conflist", format!("{why:#}"), "call `shuntctl install`"),
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let verdict = match self.verdict {
@@ -374,7 +401,9 @@ impl fmt::Display for Finding {
             Verdict::Limited => "limited",
             Verdict::No => "no",
         };
-        write!(f, "{verdict:8}{:18}{}", self.check, self.found)?;
-        self.todo.iter().try_for_each(|todo| write!(f, "; {todo}"))
+        let mut text = format!("{verdict:8}{:18}{}", self.check, self.found);
+        text.extend(self.todo.iter().map(|todo| format!("; {todo}")));
+        text.extend(self.detail.iter().map(|detail| format!("\n{detail}")));
+        f.write_str(&wrap(&text, width(), 26))
     }
 }

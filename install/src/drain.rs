@@ -14,6 +14,7 @@ use shim::{datapath, drain, layout::SocketState};
 use crate::{
     output::{Exit, Output},
     paths, pods,
+    width::count,
 };
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -32,7 +33,7 @@ pub struct Drain {
     resume: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Patience {
     /// How long to wait until all that was handed over is read
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -47,12 +48,29 @@ pub struct Left {
     pub unread: BTreeMap<String, usize>,
 }
 
+#[derive(Serialize)]
+struct Resumed {
+    /// False: nothing is pinned.
+    resumed: bool,
+}
+
+impl fmt::Display for Resumed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self.resumed {
+            true => "new connections take the short way again",
+            false => "nothing is pinned, so nothing was drained",
+        })
+    }
+}
+
 impl Drain {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
+        self.datapath.may_look()?;
         let pins = &self.datapath.pin_path;
         if self.resume {
-            folders(pins).iter().try_for_each(|folder| drain::resume(folder))?;
-            output.print(&Left::default());
+            let folders = folders(pins);
+            folders.iter().try_for_each(|folder| drain::resume(folder))?;
+            output.print(&Resumed { resumed: !folders.is_empty() });
             return Ok(Exit::Done);
         }
         let left = all(pins, self.patience, |left| output.print(left))?;
@@ -118,7 +136,8 @@ impl fmt::Display for Left {
             return write!(f, "nothing is on the short way");
         }
         let pods = self.unread.iter().map(|(pod, sockets)| format!("{pod}: {sockets}"));
-        let first = format!("{} sockets are still on the short way", self.sockets);
+        let sockets = count(self.sockets as u64, "socket");
+        let first = format!("{sockets} still on the short way");
         let unread: Vec<_> = iter::once(first).chain(pods).collect();
         write!(f, "{}", unread.join("; unread in "))
     }

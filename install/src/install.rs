@@ -2,28 +2,25 @@
 
 use std::{
     fmt,
-    path::PathBuf,
-    thread::sleep,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
-use shim::{lock::Lock, refusal::Refusal};
 
 use crate::{
     adopt::Adopt,
     binary::{self, Binary},
-    claim::Claim,
-    conflist::SHUNT,
+    claim::{Claimed, Purpose},
     drain::Patience,
-    entry::Entry,
-    net_d::{self, Plan, Unready},
-    output::{Exit, Output},
+    entry::{Entry, Wanted},
+    net_d::{Plan, Reader, Unready},
+    output::{Exit, Output, Stopped},
     paths::{Cni, Datapath},
     pods::Logs,
-    settings,
     upgrade::Upgrade,
+    world::{Host, Part, World},
 };
 
 /// How long the datapath may be locked by a plugin.
@@ -60,8 +57,8 @@ pub struct Install {
     patience: Patience,
 }
 
-#[derive(Default, Serialize)]
-struct Report {
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
     binary: PathBuf,
     binary_placed: bool,
     /// Why no pod will be accelerated.
@@ -69,71 +66,42 @@ struct Report {
     /// The file that the runtime uses.
     primary: Option<PathBuf>,
     changed: Vec<PathBuf>,
+    /// Keys of an entry that was there, which are changed or gone.
+    lost_keys: Vec<String>,
+    /// Files that the runtime passes over, and why.
+    skipped: Vec<String>,
     /// Of a dry run.
     diff: Option<String>,
     waits_for: Option<String>,
+}
+
+/// What is to be on the node.
+pub struct Order<'a> {
+    pub reader: Reader<'a>,
+    pub wanted: &'a Wanted,
+    pub wait: Duration,
+    pub must_accelerate: bool,
 }
 
 impl Install {
     pub fn run(self, output: Output) -> Result<Exit> {
         let source = self.binary.path()?;
         let spoken = binary::versions(&source)?;
-        let entry = self.entry.value(&self.datapath)?;
-        binary::check_entry(&source, &entry)?;
-        let plan = || {
-            let plan = net_d::install(&self.cni.net_dir, &entry, false, &spoken)?;
-            net_d::calls_from(&self.cni.bin_dir, &plan.primary).map(|()| plan)
+        let wanted = self.entry.value(&self.datapath)?;
+        binary::check_entry(&source, &wanted.entry)?;
+        let host = Host { cni: self.cni.clone(), datapath: self.datapath.clone(), source };
+        let order = Order {
+            reader: self.cni.reader(&spoken),
+            wanted: &wanted,
+            wait: self.wait,
+            must_accelerate: self.must_accelerate,
         };
-        let mut report = Report { binary: self.cni.bin_dir.join(SHUNT), ..Report::default() };
-
-        if !self.dry_run {
-            report.cannot_accelerate = self.load().err().map(|refusal| refusal.to_string());
-            if self.must_accelerate && report.cannot_accelerate.is_some() {
-                output.print(&report);
-                return Ok(Exit::CannotAccelerate);
-            }
-            let _claim = Claim::stake(&self.datapath.lock_file)?;
-            report.binary_placed = binary::place(&source, &self.cni.bin_dir)?;
-        }
-        let deadline = Instant::now() + self.wait;
-        let exit = loop {
-            let claim = (!self.dry_run).then(|| Claim::stake(&self.datapath.lock_file));
-            let claim = claim.transpose()?;
-            match plan() {
-                Ok(plan) if self.dry_run => {
-                    report.diff = Some(plan.changes.iter().map(|change| change.diff()).collect());
-                    report.primary = Some(plan.primary);
-                    break Exit::Done;
-                }
-                Ok(plan) => match make(&plan) {
-                    Err(error) if Instant::now() > deadline => return Err(error),
-                    Err(_) => {}
-                    Ok(()) => {
-                        report.changed =
-                            plan.changes.into_iter().map(|change| change.path).collect();
-                        report.primary = Some(plan.primary);
-                        break Exit::Done;
-                    }
-                },
-                Err(Unready::NoPrimary(dir)) if Instant::now() >= deadline => {
-                    report.waits_for = Some(Unready::NoPrimary(dir).to_string());
-                    break Exit::TimedOut;
-                }
-                Err(unready) if Instant::now() >= deadline => return Err(unready.into()),
-                Err(unready) => {
-                    let unready = unready.to_string();
-                    if report.waits_for.as_ref() != Some(&unready) {
-                        log::info!("{unready}; waiting");
-                        report.waits_for = Some(unready);
-                    }
-                }
-            }
-            drop(claim);
-            sleep(LOOK);
+        let mut report = Report::new(&host);
+        let exit = match self.dry_run {
+            true => order.try_out(&host, &mut report),
+            false => order.put(&host, &mut report),
         };
-        if exit == Exit::Done {
-            report.waits_for = None;
-        }
+        let exit = exit.map_err(|error| report.stopped(error))?;
         output.print(&report);
         if self.adopt && exit == Exit::Done && !self.dry_run && report.cannot_accelerate.is_none() {
             self.adopt(output);
@@ -150,36 +118,147 @@ impl Install {
             log::warn!("{error:#}");
         }
     }
+}
 
-    fn load(&self) -> Result<(), Refusal> {
-        let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        let settings = settings::of_node(&self.cni.net_dir);
-        shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
+impl Order<'_> {
+    /// What would be done now.
+    fn try_out(&self, node: &impl World, report: &mut Report) -> Result<Exit> {
+        let plan = match self.plan(node) {
+            Err(unready @ Unready::NoPrimary(_)) => {
+                report.waits_for = Some(unready.to_string());
+                return Ok(Exit::TimedOut);
+            }
+            plan => plan?,
+        };
+        report.diff = Some(plan.changes.iter().map(|change| change.diff()).collect());
+        report.tell(&plan);
+        Ok(Exit::Done)
+    }
+
+    /// Each look is one claim on the node, held until the last change.
+    pub fn put<W: World>(&self, node: &W, report: &mut Report) -> Result<Exit> {
+        if self.must_accelerate
+            && let Err(refusal) = node.load()
+        {
+            report.cannot_accelerate = Some(refusal.to_string());
+            return Ok(Exit::CannotAccelerate);
+        }
+        let deadline = node.now() + self.wait;
+        let mut purpose = Purpose::Install;
+        loop {
+            let Claimed::Held(claim) = node.claim(purpose)? else {
+                return Err(anyhow!("shunt was uninstalled while this waited"));
+            };
+            purpose = Purpose::Resume;
+            report.cannot_accelerate = node.load().err().map(|refusal| refusal.to_string());
+            report.binary_placed |= node.place()?;
+            let unready = match self.plan(node) {
+                Ok(plan) => match make(node, &plan, report) {
+                    Ok(()) => {
+                        report.tell(&plan);
+                        report.waits_for = None;
+                        return Ok(Exit::Done);
+                    }
+                    Err(error) => Unready::Io(error),
+                },
+                Err(unready) => unready,
+            };
+            let told = unready.to_string();
+            if node.now() >= deadline {
+                report.waits_for = Some(told);
+                return match unready {
+                    Unready::NoPrimary(_) => Ok(Exit::TimedOut),
+                    unready => Err(unready.into()),
+                };
+            }
+            if report.waits_for.as_ref() != Some(&told) {
+                log::info!("{told}; waiting");
+                report.waits_for = Some(told);
+            }
+            drop(claim);
+            node.rest(LOOK);
+        }
+    }
+
+    fn plan(&self, node: &impl World) -> Result<Plan, Unready> {
+        let plan = self.reader.install(node, self.wanted)?;
+        let unusable = |why| Unready::Unusable { path: plan.primary.clone(), why };
+        // A runtime that looks for plugins elsewhere would not find shunt, and fail every pod.
+        if let Some(first) = plan.first_plugin.as_ref().filter(|first| !node.has_plugin(first)) {
+            let bin_dir = node.path_of(Part::Binary);
+            let bin_dir = bin_dir.parent().unwrap_or(Path::new("/")).display();
+            return Err(unusable(anyhow!(
+                "its `{first}` is not in {bin_dir}; --bin-dir says where the runtime looks for plugins"
+            )));
+        }
+        if plan.entry != self.wanted.entry {
+            node.check(&plan.entry).map_err(unusable)?;
+        }
+        Ok(plan)
     }
 }
 
-fn make(plan: &Plan) -> Result<()> {
-    plan.changes.iter().try_for_each(|change| change.make().map(drop))
+fn make(node: &impl World, plan: &Plan, report: &mut Report) -> Result<()> {
+    for change in &plan.changes {
+        node.make(change)?;
+        report.changed.push(change.path.clone());
+    }
+    Ok(())
+}
+
+impl Report {
+    pub fn new(node: &impl World) -> Self {
+        Self { binary: node.path_of(Part::Binary), ..Self::default() }
+    }
+
+    fn tell(&mut self, plan: &Plan) {
+        self.primary = Some(plan.primary.clone());
+        self.lost_keys.clone_from(&plan.lost);
+        self.skipped.clone_from(&plan.skipped);
+    }
+
+    fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
+        let mut done = Vec::new();
+        if self.binary_placed {
+            done.push(format!("{} was placed", self.binary.display()));
+        }
+        done.extend(self.changed.iter().map(|path| format!("{} was changed", path.display())));
+        Stopped {
+            error,
+            done,
+            stays: "every other file is as it was".into(),
+            next: "mend that and call `shuntctl install` again, or `shuntctl uninstall`".into(),
+        }
+        .into()
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if let Some(diff) = &self.diff {
-            return f.write_str(diff);
+        match self.diff.as_deref() {
+            Some("") => writeln!(f, "nothing would change: shunt's entry is there already")?,
+            Some(diff) => f.write_str(diff)?,
+            None => {}
         }
         if let Some(why) = &self.cannot_accelerate {
             writeln!(f, "this node cannot accelerate, pods stay plain TCP: {why}")?;
         }
-        let placed = if self.binary_placed { "placed" } else { "is there already" };
-        if let Some(primary) = &self.primary {
+        if let (Some(primary), None) = (&self.primary, &self.diff) {
+            let placed = if self.binary_placed { "placed" } else { "is there already" };
             writeln!(f, "{} {placed}", self.binary.display())?;
             writeln!(f, "{} is the primary's configuration", primary.display())?;
+            for path in &self.changed {
+                writeln!(f, "{} changed", path.display())?;
+            }
+            if self.changed.is_empty() {
+                writeln!(f, "shunt's entry is there already")?;
+            }
         }
-        for path in &self.changed {
-            writeln!(f, "{} changed", path.display())?;
+        for skipped in &self.skipped {
+            writeln!(f, "passed over, as CRI-O does: {skipped}")?;
         }
-        if let (Some(_), true) = (&self.primary, self.changed.is_empty()) {
-            writeln!(f, "shunt's entry is there already")?;
+        for key in &self.lost_keys {
+            writeln!(f, "the entry that was there loses {key}")?;
         }
         self.waits_for.iter().try_for_each(|what| writeln!(f, "{what}"))
     }

@@ -1,6 +1,7 @@
 //! `shuntctl`: puts shunt on a node, keeps it there, shows what it does, and takes it off.
 
 mod adopt;
+mod attributes;
 mod binary;
 mod change;
 mod claim;
@@ -10,6 +11,9 @@ mod doctor;
 mod drain;
 mod entry;
 mod install;
+mod keeper;
+mod libcni;
+mod links;
 mod metrics;
 mod mode;
 mod net_d;
@@ -17,17 +21,22 @@ mod output;
 mod paths;
 mod pods;
 mod programs;
+mod removal;
 mod rewrites;
+#[cfg(test)]
+mod search;
 mod settings;
 mod status;
 mod uninstall;
 mod upgrade;
 mod watch;
+mod width;
+mod world;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use output::Output;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+use output::{Exit, Output};
 
 /// Puts shunt on a node, keeps it there, shows what it does, and takes it off.
 #[derive(Parser)]
@@ -53,7 +62,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { output, command } = Cli::parse();
+    let Cli { output, command } = match parse() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
     // RUST_LOG has the last word.
     let level = env_logger::Env::default().default_filter_or("warn,shuntctl=info,shim=info");
     env_logger::Builder::from_env(level).init();
@@ -68,5 +80,15 @@ fn main() -> ExitCode {
         Command::Upgrade(upgrade) => upgrade.run(output),
         Command::Watch(watch) => watch.run(output),
     };
-    done.unwrap_or_else(|error| output.fail(&error)).into()
+    output.end(done.unwrap_or_else(|error| output.fail(error))).into()
+}
+
+/// Help is an answer like others: it fits the terminal, and that it cannot be written is a failure.
+fn parse() -> Result<Cli, ExitCode> {
+    let command = Cli::command().term_width(width::width());
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| match (error.print(), error.kind()) {
+        (Err(_), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Exit::Failed.into(),
+        _ => ExitCode::from(error.exit_code() as u8),
+    })
 }

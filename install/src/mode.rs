@@ -36,6 +36,7 @@ struct Report {
 
 impl Mode {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
+        self.datapath.may_look()?;
         let datapath = Datapath::open(&self.datapath.pin_path)?;
         let datapath = datapath.context("nothing is pinned yet; set `mode` in shunt's entry")?;
         datapath.observe(self.mode == Wanted::Observe)?;

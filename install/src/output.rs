@@ -1,15 +1,29 @@
 //! How commands answer: for people or, with `--json`, for programs; and by their exit code.
 
-use std::{fmt::Display, io::Write as _, process::ExitCode};
+use std::{
+    fmt::{self, Display},
+    io::{ErrorKind, IsTerminal as _, Write as _, stdout},
+    process::ExitCode,
+    sync::Mutex,
+};
 
 use serde::Serialize;
+use serde_json::json;
+
+use crate::width::{width, wrap};
 
 pub const EXIT_CODES: &str = "Exit codes:
   0  done, also where there was nothing to do
-  1  failed; the message says what is left as it was
+  1  failed, also where the answer could not be written; the message says what was done, what stays, and what to do next
   2  wrong usage
   3  this node cannot accelerate
   4  not within the time given; the message says what is left to wait for";
+
+/// Of a failure that needs no more than a line.
+const UNCHANGED: &str = "all is as it was";
+
+/// Why an answer could not be written. Known at the end, as it is no reason to stop half-way.
+static UNWRITTEN: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -26,29 +40,66 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// A failure, with what an operator needs to go on from there.
+#[derive(Debug)]
+pub struct Stopped {
+    pub error: anyhow::Error,
+    pub done: Vec<String>,
+    pub stays: String,
+    pub next: String,
+}
+
+impl Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl Stopped {
+    /// Of a command that changes nothing before it has all it needs.
+    fn at_once(error: anyhow::Error) -> Self {
+        let root = error.chain().any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            let errno = cause.downcast_ref::<nix::errno::Errno>();
+            io == Some(ErrorKind::PermissionDenied)
+                || matches!(errno, Some(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM))
+        });
+        let next = if root { "run it as root" } else { "mend that and call it again" };
+        Self { error, done: Vec::new(), stays: UNCHANGED.into(), next: next.into() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Output {
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
+    /// Print all that is known, as a kernel's verifier told it
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
 }
 
 impl Output {
-    /// Nobody may be reading any more, which is no reason to stop half-way.
+    /// That it cannot be written is told at the end.
     pub fn print(self, report: &(impl Serialize + Display)) {
         let text = match self.json {
             true => serde_json::to_string(report).unwrap_or_else(|error| error.to_string()),
-            false => report.to_string(),
+            false => wrap(&report.to_string(), width(), 4),
         };
-        let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+        write(text.trim_end());
     }
 
-    /// In the place of what was there before.
-    pub fn refresh(self, report: &(impl Serialize + Display)) {
-        if !self.json {
-            print!("\x1b[H\x1b[2J");
+    /// As one of many, in the place of the last where that is a terminal. Whether somebody reads it.
+    pub fn refresh(self, report: &(impl Serialize + Display)) -> bool {
+        match self.json {
+            false if stdout().is_terminal() => write("\x1b[H\x1b[2J"),
+            false => write(""),
+            true => {}
         }
         self.print(report);
+        UNWRITTEN.lock().is_ok_and(|unwritten| unwritten.is_none())
     }
 
     /// How far a command is that answers at its end.
@@ -59,11 +110,38 @@ impl Output {
         }
     }
 
-    pub fn fail(self, error: &anyhow::Error) -> Exit {
-        match self.json {
-            true => println!("{}", serde_json::json!({ "error": format!("{error:#}") })),
-            false => eprintln!("shuntctl: {error:#}"),
+    pub fn fail(self, error: anyhow::Error) -> Exit {
+        let Stopped { error, done, stays, next } =
+            error.downcast().unwrap_or_else(Stopped::at_once);
+        let error = format!("{error:#}");
+        if self.json {
+            write(&json!({"error": error, "done": done, "stays": stays, "next": next}).to_string());
+        } else if done.is_empty() && stays == UNCHANGED {
+            eprintln!("shuntctl: {error}; {next}");
+        } else {
+            let done = if done.is_empty() { "nothing".into() } else { done.join("; ") };
+            let told = format!("shuntctl: {error}\ndone: {done}\nstays: {stays}\nnext: {next}");
+            eprint!("{}", wrap(&told, width(), 2));
         }
         Exit::Failed
+    }
+
+    /// What the process ends with.
+    pub fn end(self, exit: Exit) -> Exit {
+        let unwritten = UNWRITTEN.lock().ok().and_then(|mut unwritten| unwritten.take());
+        let Some(error) = unwritten else { return exit };
+        // Who reads the first lines only has closed it on purpose.
+        if error.kind() != ErrorKind::BrokenPipe {
+            eprintln!("shuntctl: the answer could not be written: {error}");
+        }
+        Exit::Failed
+    }
+}
+
+fn write(text: &str) {
+    let mut stdout = stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if let (Err(error), Ok(mut unwritten)) = (written, UNWRITTEN.lock()) {
+        unwritten.get_or_insert(error);
     }
 }

@@ -1,15 +1,43 @@
 //! Where things are on this node. All of it can be set, so that two of shunt can live side by side.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use crate::net_d::Reader;
+
+/// Where CRI-O listens, on every distribution that has it.
+const CRI_O: &str = "/run/crio/crio.sock";
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Datapath {
     /// Pin folder, on a bpffs
     #[arg(long, value_name = "DIR", default_value = shim::paths::PINS)]
     pub pin_path: PathBuf,
-    /// Held while the datapath is changed
+    /// Held while the datapath is changed. A file beside it, with `.installed` behind its name, says
+    /// that shunt is to be on this node
     #[arg(long, value_name = "FILE", default_value = shim::paths::LOCK)]
     pub lock_file: PathBuf,
+}
+
+impl Datapath {
+    /// Who may not look sees nothing pinned.
+    ///
+    /// # Errors
+    /// This process may not look into the pin folder.
+    pub fn may_look(&self) -> Result<()> {
+        match fs::read_dir(&self.pin_path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let why = format!("cannot look into {}", self.pin_path.display());
+                Err(anyhow::Error::from(error).context(why))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -20,4 +48,25 @@ pub struct Cni {
     /// Where the runtime finds plugins
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     pub bin_dir: PathBuf,
+    /// Who reads them: CRI-O passes over what it cannot parse, with containerd there is then no
+    /// network [default: cri-o where /run/crio/crio.sock is]
+    #[arg(long, value_name = "NAME")]
+    runtime: Option<Runtime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Runtime {
+    Containerd,
+    CriO,
+}
+
+impl Cni {
+    pub fn reader<'a>(&'a self, spoken: &'a [String]) -> Reader<'a> {
+        let found = || match Path::new(CRI_O).exists() {
+            true => Runtime::CriO,
+            false => Runtime::Containerd,
+        };
+        let skips = self.runtime.unwrap_or_else(found) == Runtime::CriO;
+        Reader { net_dir: &self.net_dir, spoken, skips }
+    }
 }

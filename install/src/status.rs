@@ -1,16 +1,16 @@
 //! `status`: which pods are accelerated, and what that gives them.
 
+mod shown;
+
 use std::{
     collections::BTreeMap,
-    fmt,
     net::{IpAddr, Ipv6Addr},
     thread::sleep,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use serde::Serialize;
-use serde_json::Value;
 use shim::{
     datapath::{self, Datapath},
     drain,
@@ -65,6 +65,19 @@ struct Pod {
     /// The same with what would have taken it, had it not only been looked at.
     foretold: Option<f64>,
     counters: Counters,
+    /// With `--watch`, from the second look on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<Rate>,
+}
+
+/// Of what it sends, a second.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Rate {
+    /// The short way.
+    messages: f64,
+    bytes: f64,
+    /// By TCP, from sockets in the sockhash.
+    tcp_bytes: f64,
 }
 
 /// Ends of connections in the sockhash.
@@ -80,14 +93,41 @@ struct Connections {
 
 impl Status {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
+        self.datapath.may_look()?;
+        let mut last: Option<(Instant, Report)> = None;
         loop {
-            let report = report(&self.datapath, self.programs)?;
+            let (now, mut report) = (Instant::now(), report(&self.datapath, self.programs)?);
             let Some(seconds) = self.watch else {
                 output.print(&report);
                 return Ok(Exit::Done);
             };
-            output.refresh(&report);
+            if let Some((then, last)) = &last {
+                report.since(last, now - *then);
+            }
+            if !output.refresh(&report) {
+                return Ok(Exit::Failed);
+            }
+            last = Some((now, report));
             sleep(Duration::from_secs(seconds.max(1)));
+        }
+    }
+}
+
+impl Report {
+    /// Tells how much that is a second, since that look.
+    fn since(&mut self, last: &Self, passed: Duration) {
+        for pod in &mut self.pods {
+            let before = last.pods.iter().find(|before| before.id == pod.id);
+            pod.rate = before.map(|before| {
+                let (now, then) = (&pod.counters, &before.counters);
+                let rate =
+                    |now: u64, then: u64| now.saturating_sub(then) as f64 / passed.as_secs_f64();
+                Rate {
+                    messages: rate(now.shunted.messages, then.shunted.messages),
+                    bytes: rate(now.shunted.bytes, then.shunted.bytes),
+                    tcp_bytes: rate(now.by_tcp.bytes, then.by_tcp.bytes),
+                }
+            });
         }
     }
 }
@@ -150,87 +190,10 @@ fn pods_of(datapath: &Datapath) -> anyhow::Result<Vec<Pod>> {
                 share: share(shunted.bytes),
                 foretold: share(shunted.bytes + foretold_bytes),
                 counters: pod.counters,
+                rate: None,
             }
         })
         .collect();
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(pods)
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        for (folder, sockets) in &self.others {
-            writeln!(f, "{folder}: another layout, {sockets} sockets; `shuntctl upgrade` ends it")?;
-        }
-        if self.draining {
-            writeln!(f, "drained: no connection takes the short way")?;
-        }
-        let Some(node) = &self.node else { return write!(f, "nothing is pinned") };
-        if self.observing {
-            writeln!(
-                f,
-                "connections are only looked at; `shuntctl mode accelerate` accelerates them"
-            )?;
-        }
-        if let Some(programs) = &self.programs {
-            return programs.iter().try_for_each(|known| writeln!(f, "{known}"));
-        }
-        let reasons = reasons(&node.not_accelerated);
-        writeln!(f, "{} pods, {} ADDs accelerated{reasons}", self.pods.len(), node.accelerated)?;
-        let head = ["POD", "ADDRESSES", "SINCE", "SHORT/TCP/WAITING", "SHUNTED", "SHARE"];
-        let mut rows = vec![head.map(str::to_owned)];
-        rows.extend(self.pods.iter().map(Pod::row));
-        let widths: [usize; 6] = std::array::from_fn(|column| {
-            rows.iter().map(|row| row[column].len()).max().unwrap_or(0)
-        });
-        let why = self.pods.iter().map(Pod::why);
-        for (row, why) in rows.iter().zip(std::iter::once("REASONS FOR THE REST".into()).chain(why))
-        {
-            for (cell, width) in row.iter().zip(widths) {
-                write!(f, "{cell:width$}  ")?;
-            }
-            writeln!(f, "{}", why.trim_start_matches(", "))?;
-        }
-        Ok(())
-    }
-}
-
-impl Pod {
-    fn row(&self) -> [String; 6] {
-        let Connections { shunt, tcp, waiting } = self.connections;
-        let addresses: Vec<_> = self.addresses.iter().map(IpAddr::to_string).collect();
-        let since = UNIX_EPOCH + Duration::from_secs(self.since);
-        [
-            self.name.clone(),
-            addresses.join(","),
-            humantime::format_rfc3339_seconds(since).to_string(),
-            format!("{shunt}/{tcp}/{waiting}"),
-            bytes(self.counters.shunted.bytes),
-            match (self.share, self.foretold) {
-                (Some(share), Some(foretold)) if foretold > share => {
-                    format!("{:.1}% (would be {:.1}%)", share * 100.0, foretold * 100.0)
-                }
-                (Some(share), _) => format!("{:.1}%", share * 100.0),
-                (None, _) => "-".to_owned(),
-            },
-        ]
-    }
-
-    fn why(&self) -> String {
-        let Counters { not_paired, plain, to_tcp, late, .. } = &self.counters;
-        [reasons(not_paired), reasons(plain), reasons(to_tcp), reasons(late)].concat()
-    }
-}
-
-/// `, reason 5` for each counter that is not 0.
-fn reasons(counters: &impl Serialize) -> String {
-    let Ok(Value::Object(counters)) = serde_json::to_value(counters) else { return String::new() };
-    let counted = counters.into_iter().filter(|(_, count)| count.as_u64() != Some(0));
-    counted.map(|(reason, count)| format!(", {reason} {count}")).collect()
-}
-
-fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (count.max(1).ilog2() / 10).min(4);
-    format!("{:.1} {}", count as f64 / 1024_f64.powi(unit as i32), units[unit as usize])
 }

@@ -1,28 +1,31 @@
 //! `uninstall`: what a runtime reads first, then what it calls, then what the kernel holds.
 
 use std::{
-    fmt, fs, io,
-    io::ErrorKind,
+    collections::BTreeSet,
+    fmt, fs,
     path::{Path, PathBuf},
-    thread::sleep,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
-use shim::lock::Lock;
+use serde_json::Value;
 
 use crate::{
-    change::remove_unfinished,
-    claim::Claim,
-    conflist::SHUNT,
+    claim::{Claimed, Purpose},
     daemon_set,
-    drain::{self, Patience},
-    install::PATIENCE,
-    net_d,
-    output::{Exit, Output},
+    drain::Patience,
+    output::{Exit, Output, Stopped},
     paths::{Cni, Datapath},
+    removal::Removal,
+    world::{Host, Part, World},
 };
+
+/// Between two looks at what cannot be read: it may be half written.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 20;
+/// How often an entry is taken out that somebody puts back.
+const ROUNDS: u32 = 5;
 
 /// Take shunt off this node. Pods keep running
 #[derive(clap::Args)]
@@ -31,7 +34,8 @@ pub struct Uninstall {
     cni: Cni,
     #[command(flatten)]
     datapath: Datapath,
-    /// How long pods that are being made may still call the plugin
+    /// How long pods that are being made may still call the plugin, and installers write back what
+    /// they have read
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     settle: Duration,
     #[command(flatten)]
@@ -44,14 +48,24 @@ pub struct Uninstall {
     unless_daemonset: Option<String>,
 }
 
-#[derive(Default, Serialize)]
-struct Report {
-    changed: Vec<PathBuf>,
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    changed: BTreeSet<PathBuf>,
     removed: Vec<PathBuf>,
     kept: Option<PathBuf>,
+    /// What could not be removed, and why.
+    stays: Vec<String>,
     waits_for: Option<String>,
     /// The DaemonSet for which everything stays.
     wanted_by: Option<String>,
+}
+
+/// How shunt is to leave.
+pub struct Leave<'a> {
+    pub net_dir: &'a Path,
+    pub settle: Duration,
+    pub patience: Patience,
+    pub keep_binary: bool,
 }
 
 impl Uninstall {
@@ -64,64 +78,134 @@ impl Uninstall {
             output.print(&report);
             return Ok(Exit::Done);
         }
-        let logs = self.leave_lists(&mut report)?;
-        if !report.changed.is_empty() {
-            sleep(self.settle);
-        }
-        // Now, as another call would not know them any more.
-        logs.iter().try_for_each(|log| report.removed(log, fs::remove_file(log)))?;
-        let left = drain::all(&self.datapath.pin_path, self.patience, |_| ())?;
-        if left.sockets > 0 {
-            report.waits_for = Some(left.to_string());
-            output.print(&report);
-            return Ok(Exit::TimedOut);
-        }
-        let binary = self.cni.bin_dir.join(SHUNT);
-        match self.keep_binary {
-            true => report.kept = Some(binary),
-            false => report.removed(&binary, fs::remove_file(&binary))?,
-        }
-        remove_unfinished(&self.cni.bin_dir)?;
-        let lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        let Datapath { pin_path, lock_file } = &self.datapath;
-        report.removed(pin_path, fs::remove_dir_all(pin_path))?;
-        report.removed(lock_file, fs::remove_file(lock_file))?;
-        drop(lock);
+        let Self { cni, datapath, settle, patience, keep_binary, .. } = self;
+        let net_dir = cni.net_dir.clone();
+        let leave = Leave { net_dir: &net_dir, settle, patience, keep_binary };
+        let host = Host { cni, datapath, source: PathBuf::new() };
+        let exit = leave.take_off(&host, &mut report, remove_logs);
+        let exit = exit.map_err(|error| report.stopped(error))?;
         output.print(&report);
-        Ok(Exit::Done)
-    }
-
-    /// From here on no pod needs shunt. Gives the log files that entries named.
-    fn leave_lists(&self, report: &mut Report) -> Result<Vec<PathBuf>> {
-        let claim = Claim::stake(&self.datapath.lock_file)?;
-        let removal = net_d::uninstall(&self.cni.net_dir)?;
-        for change in removal.changes {
-            change.make()?;
-            report.changed.push(change.path);
-        }
-        remove_unfinished(&self.cni.net_dir)?;
-        // A list that names a missing binary makes pods undeletable.
-        if let Some(doubtful) = removal.doubtful.first() {
-            bail!("{doubtful}; it may name shunt, so the binary and the programs stay");
-        }
-        claim.give_up()?;
-        let logs = removal.entries.iter().filter_map(|entry| entry["logFile"].as_str());
-        let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
-        Ok(logs.map(PathBuf::from).filter(is_file).collect())
+        Ok(exit)
     }
 }
 
-impl Report {
-    /// That it was gone already is no error.
-    fn removed(&mut self, path: &Path, done: io::Result<()>) -> Result<()> {
-        match done {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            done => {
-                done.with_context(|| path.display().to_string())?;
-                self.removed.push(path.to_owned());
+impl Leave<'_> {
+    /// The claim on the node is held from the first look to the last removal. `logs` removes what the
+    /// entries named, and gives what it removed.
+    pub fn take_off<W: World>(
+        &self,
+        node: &W,
+        report: &mut Report,
+        logs: impl Fn(&[Value]) -> Result<Vec<PathBuf>>,
+    ) -> Result<Exit> {
+        let had_lock = node.is_there(Part::LockFile);
+        let Claimed::Held(claim) = node.claim(Purpose::Leave)? else {
+            bail!("the claim on this node was refused");
+        };
+        let mut entries = self.leave_lists(node, report)?;
+        let left = node.drain(self.patience)?;
+        if left.sockets > 0 {
+            report.waits_for = Some(left.to_string());
+            return Ok(Exit::TimedOut);
+        }
+        if !self.change_lists(node, &mut entries)?.is_empty() {
+            entries.extend(self.leave_lists(node, report)?);
+        }
+        // Now, as another call would not know them any more.
+        report.removed.extend(logs(&entries)?);
+        for part in [Part::Unfinished, Part::Binary, Part::Pins, Part::LockFile] {
+            let path = node.path_of(part);
+            if part == Part::Binary && self.keep_binary {
+                report.kept = Some(path);
+                continue;
+            }
+            let was_there = node.is_there(part);
+            match node.remove(part) {
+                Err(error) => report.stays.push(format!("{}: {error}", path.display())),
+                // The lock file may be one that this call has made.
+                Ok(()) if !was_there || part == Part::Unfinished => {}
+                Ok(()) if part == Part::LockFile && !had_lock => {}
+                Ok(()) => report.removed.push(path),
             }
         }
-        Ok(())
+        node.give_up(claim)?;
+        Ok(if report.stays.is_empty() { Exit::Done } else { Exit::Failed })
+    }
+
+    /// From here on no pod needs shunt, or there is an error. Gives the entries that were there.
+    fn leave_lists(&self, node: &impl World, report: &mut Report) -> Result<Vec<Value>> {
+        let mut entries = Vec::new();
+        for _ in 0..ROUNDS {
+            let changed = self.change_lists(node, &mut entries)?;
+            let is_done = changed.is_empty() && !node.is_there(Part::Binary);
+            report.changed.extend(changed);
+            if is_done {
+                return Ok(entries);
+            }
+            // Who had read a list before it was changed may write it back.
+            node.rest(self.settle);
+            if self.change_lists(node, &mut entries)?.is_empty() {
+                return Ok(entries);
+            }
+        }
+        bail!("somebody puts shunt's entry back each time: {:?}", report.changed)
+    }
+
+    /// Until nothing is to be changed in any list. Gives those that were.
+    fn change_lists(
+        &self,
+        node: &impl World,
+        entries: &mut Vec<Value>,
+    ) -> Result<BTreeSet<PathBuf>> {
+        let mut changed = BTreeSet::new();
+        for look in 1.. {
+            let removal = Removal::of(node, self.net_dir)?;
+            let is_done = removal.changes.is_empty() && !removal.is_moving;
+            let mut trouble = removal.is_moving.then(|| anyhow!("its files are being renamed"));
+            for change in removal.changes {
+                match node.make(&change) {
+                    Ok(_) => drop(changed.insert(change.path)),
+                    Err(error) => trouble = Some(error),
+                }
+            }
+            entries.extend(removal.entries);
+            let doubtful = removal.doubtful.into_iter().next();
+            let doubtful = doubtful.map(|(path, why)| why.context(path.display().to_string()));
+            match trouble.or(doubtful) {
+                None if is_done => break,
+                None => {}
+                Some(trouble) if look == LOOKS => return Err(trouble),
+                Some(_) => node.rest(LOOK),
+            }
+        }
+        Ok(changed)
+    }
+}
+
+fn remove_logs(entries: &[Value]) -> Result<Vec<PathBuf>> {
+    let logs = entries.iter().filter_map(|entry| entry["logFile"].as_str());
+    let logs: BTreeSet<PathBuf> = logs.map(PathBuf::from).collect();
+    let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
+    let logs = logs.into_iter().filter(is_file);
+    logs.map(|log| match fs::remove_file(&log) {
+        Ok(()) => Ok(log),
+        Err(error) => Err(error).with_context(|| log.display().to_string()),
+    })
+    .collect()
+}
+
+impl Report {
+    fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
+        let changed = self.changed.iter();
+        Stopped {
+            error,
+            done: changed
+                .map(|path| format!("{} has no entry of shunt any more", path.display()))
+                .collect(),
+            stays: "the plugin and the programs stay, and pods go on as before".into(),
+            next: "mend that and call `shuntctl uninstall` again".into(),
+        }
+        .into()
     }
 }
 
@@ -136,10 +220,22 @@ impl fmt::Display for Report {
         for path in &self.removed {
             writeln!(f, "{} removed", path.display())?;
         }
+        for what in &self.stays {
+            writeln!(f, "{what}: it stays; remove it, or call `shuntctl uninstall` again")?;
+        }
         match (&self.waits_for, &self.kept) {
-            (Some(what), _) => writeln!(f, "{what}: the binary and the programs stay; call again"),
-            (None, Some(kept)) => {
-                writeln!(f, "{} is kept; nothing else of shunt is left", kept.display())
+            (Some(what), _) => writeln!(
+                f,
+                "{what}: the plugin and the programs stay; call `shuntctl uninstall` again"
+            ),
+            (None, Some(kept)) => writeln!(
+                f,
+                "{} is kept; call again without --keep-binary when pods made with it are gone",
+                kept.display()
+            ),
+            (None, None) if !self.stays.is_empty() => writeln!(f, "no list names shunt any more"),
+            (None, None) if self.changed.is_empty() && self.removed.is_empty() => {
+                writeln!(f, "nothing of shunt was here")
             }
             (None, None) => writeln!(f, "nothing of shunt is left"),
         }

@@ -15,9 +15,11 @@ use shim::{
 
 use crate::{
     adopt::{Adopted, Adoption},
+    claim::{Claim, Purpose},
     drain::{Left, Patience, these},
     output::{Exit, Output},
     paths, pods, settings,
+    width::count,
 };
 
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -52,6 +54,9 @@ struct Report {
 
 impl Upgrade {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
+        self.datapath.may_look()?;
+        // A node that shunt is leaving gets no pins any more; one without a claim was set up by hand.
+        let claim = Claim::stake(&self.datapath.lock_file, Purpose::Resume)?;
         let pins = &self.datapath.pin_path;
         let lock = || Lock::take(&self.datapath.lock_file, LOCK_PATIENCE);
         let held = lock()?;
@@ -78,6 +83,7 @@ impl Upgrade {
             }
         }
         let exit = if left.sockets == 0 { Exit::Done } else { Exit::TimedOut };
+        drop(claim);
         output.print(&Report { layout: VERSION, pods, adopted, removed, left });
         Ok(exit)
     }
@@ -100,8 +106,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(
             f,
-            "layout {}: {} pods have the programs of this version",
-            self.layout, self.pods
+            "layout {}: {} with the programs of this version",
+            self.layout,
+            count(self.pods as u64, "pod")
         )?;
         self.adopted.iter().try_for_each(|pod| writeln!(f, "{pod}"))?;
         self.removed.iter().try_for_each(|gone| writeln!(f, "removed {}", gone.display()))?;

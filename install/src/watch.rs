@@ -1,8 +1,7 @@
 //! `watch`: keeps shunt where `install` put it, and tells what it does.
 
 use std::{
-    collections::HashMap,
-    ffi::OsStr,
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
@@ -20,27 +19,22 @@ use nix::{
         signalfd::SignalFd,
     },
 };
-use serde_json::Value;
 use shim::lock::Lock;
 
 use crate::{
     binary::{self, Binary},
-    change::{Change, Replaced},
-    claim::Claim,
-    conflist::{Conf, SHUNT, entries},
+    claim::{Claimed, Purpose},
     entry::Entry,
+    keeper::{Keeper, Kept},
+    links,
     metrics::{self, Shared},
-    net_d::{self, Unready},
     output::{Exit, Output},
     paths::{Cni, Datapath},
-    rewrites::Rewrites,
+    world::{Files as _, Host, Kind, Part, World as _},
 };
 
-/// How long somebody may write into a file that was replaced meanwhile, and how often to look.
-const ORPHANED: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(100);
-/// What a folder that is not there is looked for in vain.
-const NO_FOLDER: Duration = Duration::from_secs(1);
+/// How often to look where the kernel tells of nothing.
+const DEAF: Duration = Duration::from_secs(1);
 
 /// Keep shunt on this node until SIGTERM: its binary, and its entry where a primary rewrites its list
 #[derive(clap::Args)]
@@ -70,230 +64,184 @@ impl Watch {
         signals.thread_block()?;
         let signals = SignalFd::new(&signals)?;
         let source = self.binary.path()?;
-        let entry = self.entry.value(&self.datapath)?;
-        binary::check_entry(&source, &entry)?;
+        let wanted = self.entry.value(&self.datapath)?;
+        binary::check_entry(&source, &wanted.entry)?;
+        let spoken = binary::versions(&source)?;
         let state = Shared::default();
+        metrics::with(&state, |state| state.trouble = Some("not looked yet".into()));
         if let Some(address) = self.metrics {
             let pins = self.datapath.pin_path.clone();
             metrics::start(address, state.clone(), pins)
                 .with_context(|| format!("cannot serve on {address}"))?;
         }
-        drop(Claim::stake(&self.datapath.lock_file)?);
-        let mut keeper = Keeper {
-            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
-            spoken: binary::versions(&source)?,
-            swept: Instant::now(),
-            cni: self.cni,
-            datapath: self.datapath,
+        let cni = self.cni.clone();
+        let reader = cni.reader(&spoken);
+        let mut watcher = Watcher {
+            host: Host { cni: self.cni, datapath: self.datapath, source },
+            keeper: Keeper::new(wanted),
             sweep: self.sweep,
-            source,
-            entry,
-            state,
-            rewrites: HashMap::new(),
-            replaced: Vec::new(),
+            swept: Instant::now(),
+            ears: None,
             known_binary: None,
             told: None,
+            state,
         };
+        if let Claimed::Held(claim) = watcher.host.claim(Purpose::Install)? {
+            drop(claim);
+        }
         loop {
             // Before looking: what happens from here on wakes it again.
-            keeper.forget_events()?;
-            let pause = keeper.keep();
+            let mut pause = if watcher.listen() { self.sweep } else { DEAF.min(self.sweep) };
+            watcher.look(&reader, &mut pause);
             let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
-            let fds = &mut [
-                PollFd::new(keeper.inotify.as_fd(), PollFlags::POLLIN),
-                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(fds, timeout) {
+            let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let ears = watcher.ears.as_ref().map(|(inotify, _)| inotify.as_fd());
+            fds.extend(ears.map(|ears| PollFd::new(ears, PollFlags::POLLIN)));
+            match poll(&mut fds, timeout) {
                 Err(Errno::EINTR) => {}
                 done => drop(done?),
             }
-            if fds[1].any() == Some(true) {
+            if fds[0].any() == Some(true) {
                 return Ok(Exit::Done);
             }
         }
     }
 }
 
-struct Keeper {
-    cni: Cni,
-    datapath: Datapath,
+struct Watcher {
+    host: Host,
+    keeper: Keeper,
     sweep: Duration,
-    source: PathBuf,
-    spoken: Vec<String>,
-    /// The one that was last seen, or is wanted.
-    entry: Value,
-    inotify: Inotify,
-    state: Shared,
     swept: Instant,
-    rewrites: HashMap<PathBuf, Rewrites>,
-    replaced: Vec<(Instant, Replaced)>,
+    /// What the kernel tells of, and of which folders.
+    ears: Option<(Inotify, BTreeSet<PathBuf>)>,
     /// What tells that the binary in its place is still the one that was compared.
-    known_binary: Option<[i64; 5]>,
+    known_binary: Option<[i64; 6]>,
     /// The last trouble that was logged.
     told: Option<String>,
+    state: Shared,
 }
 
-impl Keeper {
-    fn forget_events(&self) -> Result<()> {
-        loop {
-            match self.inotify.read_events() {
-                Err(Errno::EAGAIN) => return Ok(()),
-                events => drop(events?),
-            }
-        }
-    }
-
-    /// Puts right what is not, and says when to look again if nothing happens.
-    fn keep(&mut self) -> Duration {
-        let mut pause = self.sweep;
-        let trouble = match Claim::take(&self.datapath.lock_file) {
-            Ok(None) => Some("shunt was uninstalled; nothing is kept any more".to_owned()),
-            Ok(Some(_claim)) => match self.keep_claimed(&mut pause) {
-                Ok(()) => None,
-                Err(error) => Some(format!("{error:#}")),
-            },
-            Err(error) => Some(format!("{error:#}")),
-        };
-        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.told) {
-            log::warn!("{trouble}");
-        }
-        self.told.clone_from(&trouble);
-        metrics::with(&self.state, |state| state.trouble = trouble);
-        pause
-    }
-
-    fn keep_claimed(&mut self, pause: &mut Duration) -> Result<()> {
-        if self.swept.elapsed() >= self.sweep {
+impl Watcher {
+    fn look(&mut self, reader: &crate::net_d::Reader, pause: &mut Duration) {
+        // Where shunt was uninstalled nothing is left to be swept, and nothing to be made.
+        if self.swept.elapsed() >= self.sweep
+            && let Ok(Claimed::Held(_claim)) = self.host.claim(Purpose::Keep)
+        {
             self.swept = Instant::now();
             if let Err(error) = self.forget_pods() {
                 log::warn!("cannot sweep: {error:#}");
             }
         }
-        for folder in [&self.cni.net_dir, &self.cni.bin_dir] {
-            if !self.listen(folder) {
-                *pause = NO_FOLDER.min(*pause);
-            }
-        }
-        self.keep_binary()?;
-        self.look_after_replaced()?;
-        let kept = self.keep_entry(pause);
-        if !self.replaced.is_empty() {
-            *pause = LOOK.min(*pause);
-        }
-        kept
-    }
-
-    /// Again is no harm: the kernel knows the folder by its inode.
-    fn listen(&self, folder: &Path) -> bool {
-        let what = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        self.inotify.add_watch(folder, what).is_ok()
-    }
-
-    fn keep_binary(&mut self) -> Result<()> {
-        let look = || {
-            let file = fs::metadata(self.cni.bin_dir.join(SHUNT)).ok()?;
-            let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
-            Some([file.ino() as i64, times[0], times[1], times[2], times[3]])
+        let is_known = self.binary().is_some() && self.binary() == self.known_binary;
+        let kept = self.keeper.keep(&self.host, reader, pause, !is_known);
+        let trouble = match kept {
+            Kept::Busy => return,
+            Kept::Well => None,
+            Kept::Trouble(trouble) => Some(trouble),
         };
-        if look().is_some() && look() == self.known_binary {
-            return Ok(());
+        self.known_binary = self.binary().filter(|_| trouble.is_none());
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.told) {
+            log::warn!("{trouble}");
         }
-        if binary::place(&self.source, &self.cni.bin_dir)? {
-            log::info!("{SHUNT} was not in {}; put back", self.cni.bin_dir.display());
-            metrics::with(&self.state, |state| state.restored += 1);
-        }
-        self.known_binary = look();
-        Ok(())
+        self.told.clone_from(&trouble);
+        metrics::with(&self.state, |state| {
+            state.trouble = trouble;
+            (state.put_back, state.restored) = (self.keeper.put_back, self.keeper.restored);
+        });
     }
 
-    fn keep_entry(&mut self, pause: &mut Duration) -> Result<()> {
-        let plan = match net_d::install(&self.cni.net_dir, &self.entry, true, &self.spoken) {
-            Err(error @ Unready::Unusable { .. }) => {
-                // Half written: its writer will close it.
-                return Err(error.into());
-            }
-            plan => plan?,
-        };
-        self.remember(&plan.primary);
-        let mut trouble = Ok(());
-        for change in plan.changes {
-            let now = Instant::now();
-            let rewrites = self.rewrites.entry(change.path.clone()).or_default();
-            let known = rewrites.count;
-            let due = rewrites.due(now);
-            let (path, count, waits) = (change.path.display(), rewrites.count, rewrites.pause());
-            if rewrites.is_fight() && count > known {
-                log::warn!(
-                    "{path} is rewritten whenever shunt's entry is back, {count} times so far; waiting {waits:?}"
-                );
-            }
-            if due > now {
-                *pause = (due - now).min(*pause);
-                trouble = Err(anyhow::anyhow!("{path} lacks shunt's entry"));
-                continue;
-            }
-            match change.make() {
-                Ok(replaced) => {
-                    rewrites.put_back(now);
-                    log::info!("{path} was without shunt's entry; put back ({count} times so far)");
-                    self.replaced.extend(replaced.map(|replaced| (now, replaced)));
-                    metrics::with(&self.state, |state| state.put_back += 1);
-                }
-                Err(error) => {
-                    *pause = LOOK.min(*pause);
-                    trouble = Err(error);
-                }
-            }
-        }
-        trouble
+    fn binary(&self) -> Option<[i64; 6]> {
+        let file = fs::metadata(self.host.path_of(Part::Binary)).ok()?;
+        let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+        Some([file.ino() as i64, file.dev() as i64, times[0], times[1], times[2], times[3]])
     }
 
-    /// What is to be put back is what was there, and where else a list's plugins are.
-    fn remember(&mut self, primary: &Path) {
-        let Ok(text) = fs::read_to_string(primary) else { return };
-        if let Some(entry) = entries(&text).ok().and_then(|mut entries| entries.pop()) {
-            self.entry = entry;
-        }
-        if let Ok(list) = Conf::parse(&text)
-            && !list.name.is_empty()
-            && Path::new(&list.name).file_name() == Some(OsStr::new(&list.name))
+    /// Hears from here on of every change of what counts. Whether it does.
+    fn listen(&mut self) -> bool {
+        let folders = self.folders();
+        if let Some((inotify, known)) = &self.ears
+            && *known == folders
         {
-            self.listen(&self.cni.net_dir.join(&list.name));
-        }
-    }
-
-    /// Who truncates and copies, opens the file and then writes. If the entry was put back in
-    /// between, what was written is in a file without a name: it is what should be there.
-    fn look_after_replaced(&mut self) -> Result<()> {
-        let mut kept = Vec::new();
-        for (since, replaced) in std::mem::take(&mut self.replaced) {
-            let text = String::from_utf8(replaced.read()?).unwrap_or_default();
-            if replaced.was_written()? && Conf::parse(&text).is_ok() {
-                let path = replaced.path.clone();
-                log::info!("{} was being written when shunt's entry was put back", path.display());
-                let before = fs::read_to_string(&path).ok();
-                let change = Change { like: path.clone(), path, before, after: Some(text) };
-                change.make()?;
-            } else if since.elapsed() < ORPHANED {
-                kept.push((since, replaced));
+            // A folder may be another of the same name.
+            let heard = folders.iter().all(|folder| hear(inotify, folder).is_ok());
+            let forgotten = loop {
+                match inotify.read_events() {
+                    Ok(_) => {}
+                    Err(errno) => break errno == Errno::EAGAIN,
+                }
+            };
+            if heard && forgotten {
+                return true;
             }
         }
-        self.replaced = kept;
-        Ok(())
+        let listening =
+            Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).and_then(|inotify| {
+                folders.iter().try_for_each(|folder| hear(&inotify, folder))?;
+                Ok((inotify, folders))
+            });
+        match listening {
+            Ok(ears) => self.ears = Some(ears),
+            Err(errno) => {
+                if self.ears.take().is_some() || self.told.is_none() {
+                    log::warn!("{}; looking each second", deaf(errno));
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Where what counts is, and the links that lead there.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let Cni { net_dir, bin_dir, .. } = &self.host.cni;
+        let mut folders = links::folders(&self.host.path_of(Part::Binary));
+        folders.extend(links::folders(&bin_dir.join("shunt")));
+        folders.extend(links::folders(&net_dir.join("any")));
+        for found in self.host.list(net_dir).unwrap_or_default() {
+            match found.kind {
+                Kind::File if found.path.is_symlink() => {
+                    folders.extend(links::folders(&found.path))
+                }
+                Kind::File => {}
+                Kind::Folder | Kind::LinkedFolder => {
+                    folders.extend(links::folders(&found.path.join("any")))
+                }
+            }
+        }
+        folders.retain(|folder| folder.is_dir());
+        folders
     }
 
     fn forget_pods(&self) -> Result<()> {
+        let Datapath { pin_path, lock_file } = &self.host.datapath;
         // Whoever holds it sweeps too.
-        let Ok(_lock) = Lock::take(&self.datapath.lock_file, Duration::ZERO) else { return Ok(()) };
-        let datapath = shim::datapath::Datapath::open(&self.datapath.pin_path)?;
+        let Ok(_lock) = Lock::take(lock_file, Duration::ZERO) else { return Ok(()) };
+        let datapath = shim::datapath::Datapath::open(pin_path)?;
         let Some(mut datapath) = datapath else { return Ok(()) };
         metrics::with(&self.state, |state| state.observe(&datapath))?;
         datapath.sweep()
+    }
+}
+
+/// Again is no harm: the kernel knows the folder by its inode.
+fn hear(inotify: &Inotify, folder: &Path) -> nix::Result<()> {
+    let what = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVE
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_ATTRIB
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_ONLYDIR;
+    inotify.add_watch(folder, what).map(drop)
+}
+
+/// Its errors are named for other things than inotify(7) means by them.
+fn deaf(errno: Errno) -> String {
+    match errno {
+        Errno::EMFILE => "fs.inotify.max_user_instances is used up".into(),
+        Errno::ENOSPC => "fs.inotify.max_user_watches is used up".into(),
+        errno => format!("the kernel does not tell of changes: {errno}"),
     }
 }

@@ -11,7 +11,7 @@ use crate::{addresses, prev_result};
 /// Code 100: an accelerated pod lost what ADD gave it. A pod that ADD left alone, for whatever
 /// reason, has nothing to lose: a runtime takes a failed CHECK for a broken pod.
 pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
-    let ips = prev_result::pod_ips(conf.prev_result()?)?;
+    let ips = prev_result::pod_ips(conf.prev_result()?);
     let Some(attachment) = Attachment::new(&call.container_id, &call.ifname) else {
         return Ok(String::new());
     };

@@ -5,51 +5,39 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::conf::invalid;
-use crate::error::Error;
-
-#[derive(Deserialize)]
-struct PrevResult {
-    interfaces: Option<Vec<Interface>>,
-    ips: Option<Vec<Ip>>,
-}
-
-#[derive(Deserialize)]
-struct Interface {
-    sandbox: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Ip {
-    address: String,
-    /// Index into `interfaces`.
-    interface: Option<usize>,
-}
+use serde_json::{Value, value::RawValue};
 
 /// The addresses of interfaces inside the pod, which are those with a `sandbox`, whatever their
-/// place in the list, and addresses that name no interface, as Calico and Terway write them.
-///
-/// # Errors
-/// Code 7: not a result.
-pub fn pod_ips(prev_result: &RawValue) -> Result<Vec<IpAddr>, Error> {
-    let invalid = |why: &dyn std::fmt::Display| invalid("prevResult", why);
-    let result: PrevResult = serde_json::from_str(prev_result.get()).map_err(|e| invalid(&e))?;
-    let interfaces = result.interfaces.unwrap_or_default();
-    let is_pods = |ip: &Ip| {
-        let interface = ip.interface.and_then(|index| interfaces.get(index));
-        let sandbox = interface.map(|interface| interface.sandbox.as_deref().unwrap_or(""));
-        ip.interface.is_none() || sandbox.is_some_and(|sandbox| !sandbox.is_empty())
+/// place in the list, and addresses that name no interface, as Calico and Terway write them. What is
+/// odd in it is for the plugins that use it to refuse: here it is a warning.
+pub fn pod_ips(prev_result: &RawValue) -> Vec<IpAddr> {
+    let result: Value = serde_json::from_str(prev_result.get()).unwrap_or_default();
+    let list = |key: &str| match &result[key] {
+        Value::Array(list) => list.clone(),
+        Value::Null => Vec::new(),
+        odd => {
+            log::warn!("prevResult: `{key}` is no list: {odd}");
+            Vec::new()
+        }
     };
-    let ips = result.ips.unwrap_or_default().into_iter().filter(is_pods);
-    ips.map(|ip| {
-        let address = ip.address.split('/').next().unwrap_or_default();
-        let not_one = |error| invalid(&format!("address {:?}: {error}", ip.address));
-        address.parse().map_err(not_one)
-    })
-    .collect()
+    let interfaces = list("interfaces");
+    let is_pods = |ip: &Value| match &ip["interface"] {
+        Value::Null => true,
+        index => {
+            let interface = index.as_u64().and_then(|index| interfaces.get(index as usize));
+            let sandbox = interface.and_then(|interface| interface["sandbox"].as_str());
+            if interface.is_none() {
+                log::warn!("prevResult: {ip} is of none of its interfaces");
+            }
+            sandbox.is_some_and(|sandbox| !sandbox.is_empty())
+        }
+    };
+    let address = |ip: &Value| {
+        let text = ip["address"].as_str().unwrap_or_default();
+        let address = text.split('/').next().unwrap_or_default().parse();
+        address.map_err(|_| log::warn!("prevResult: {ip} has no address")).ok()
+    };
+    list("ips").iter().filter(|ip| is_pods(ip)).filter_map(address).collect()
 }
 
 #[cfg(test)]
@@ -58,7 +46,7 @@ mod tests {
 
     fn ips(json: &str) -> Vec<String> {
         let raw: &RawValue = serde_json::from_str(json).unwrap();
-        pod_ips(raw).unwrap().iter().map(IpAddr::to_string).collect()
+        pod_ips(raw).iter().map(IpAddr::to_string).collect()
     }
 
     #[test]
@@ -85,6 +73,16 @@ mod tests {
             ),
             (r#"{"interfaces":[],"ips":[{"interface":3,"address":"10.1.0.2/32"}]}"#, vec![]),
             (r#"{"interfaces":null,"ips":null}"#, vec![]),
+            // Odd: what is left of it counts.
+            (
+                r#"{"interfaces":[{"sandbox":"/run/netns/a"},5],"ips":[{"interface":-1,"address":"10.1.0.2/32"},
+                 {"interface":1.0,"address":"10.1.0.3/32"},{"interface":"0","address":"10.1.0.4/32"},
+                 {"interface":0},{"interface":0,"address":7},{"interface":0,"address":"here"},7,null,
+                 {"interface":18446744073709551616,"address":"10.1.0.5/32"},{"interface":0,"address":"10.1.0.6"}]}"#,
+                vec!["10.1.0.6"],
+            ),
+            (r#"{"interfaces":{},"ips":{}}"#, vec![]),
+            (r#"{"ips":[[]]}"#, vec![]),
         ] {
             assert_eq!(ips(json), expected, "{json}");
         }

@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use std::{ffi::OsStr, process::Command};
+use std::{
+    ffi::OsStr,
+    process::{Command, Output},
+};
 
 /// A call of shuntctl: `SHUNTCTL_BIN`, or what cargo built beside this executable.
 ///
@@ -28,7 +31,14 @@ pub struct Answer {
 /// # Errors
 /// It could not be started, was killed, or printed no JSON.
 pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Answer> {
-    let output = command()?.args(args).arg("--json").output().context("shuntctl")?;
+    answer(command()?.args(args).arg("--json").output().context("shuntctl")?)
+}
+
+/// What it ended with and printed, if that was with `--json`.
+///
+/// # Errors
+/// It was killed, or printed no JSON.
+pub fn answer(output: Output) -> Result<Answer> {
     let text = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();

@@ -8,6 +8,7 @@ mod forging;
 mod guards;
 mod install;
 mod load;
+mod node;
 mod operate;
 mod order;
 mod pairing;
@@ -38,6 +39,7 @@ fn all() -> Vec<Trial> {
         guards::tests(),
         trust::tests(),
         install::tests(),
+        node::tests(),
         deploy::tests(),
         operate::tests(),
         churn::tests(),

@@ -253,9 +253,8 @@ fn is_only_foretold_where_one_observes() -> Result<()> {
         Ok(stream.read_exact(&mut [0; SIZE])?)
     };
     thread::scope(|scope| {
-        let talking = scope.spawn(|| {
-            converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive).map(drop)
-        });
+        let talking =
+            scope.spawn(|| converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive).map(drop));
         asked.wait()?;
         let entered = node.sockets()?.len();
         go.raise()?;
@@ -276,4 +275,3 @@ fn is_only_foretold_where_one_observes() -> Result<()> {
     ensure!(node.datapath()?.node()?.watch != Watch::Names as u64);
     Ok(())
 }
-

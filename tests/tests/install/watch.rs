@@ -24,10 +24,10 @@ pub fn tests() -> Vec<Trial> {
 /// Resident memory that a watch may take.
 const LIGHT: u64 = 10 << 20;
 
-struct Watch(Child);
+pub struct Watch(pub Child);
 
 impl Watch {
-    fn start(host: &Host, more: &[&str]) -> Result<Watch> {
+    pub fn start(host: &Host, more: &[&str]) -> Result<Watch> {
         let log = OpenOptions::new().create(true).append(true).open(log(host))?;
         let mut command = shuntctl::command()?;
         command.args(host.arguments("watch")?).args(more).stderr(log);
@@ -48,7 +48,7 @@ impl Watch {
         Ok(line.context("voluntary_ctxt_switches")?.trim().parse()?)
     }
 
-    fn stop(mut self) -> Result<()> {
+    pub fn stop(mut self) -> Result<()> {
         let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
         let status = self.0.wait()?;
@@ -64,11 +64,11 @@ impl Drop for Watch {
     }
 }
 
-fn log(host: &Host) -> PathBuf {
+pub fn log(host: &Host) -> PathBuf {
     host.node.dir.join("watch.log")
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look()? {
@@ -81,7 +81,7 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T
 
 /// Waits until the list of this generation has shunt's entry, and nothing else was changed in it.
 /// Whatever is read until then is what somebody wrote, or the beginning of what the primary writes.
-fn entry_is_back(host: &Host, generation: u64) -> Result<Duration> {
+pub fn entry_is_back(host: &Host, generation: u64) -> Result<Duration> {
     let (start, primary) = (Instant::now(), host.primary(generation));
     let expected: Value = serde_json::from_str(&primary)?;
     until("shunt's entry", || {
@@ -99,7 +99,7 @@ fn entry_is_back(host: &Host, generation: u64) -> Result<Duration> {
 }
 
 /// As terway's init container does: the file is truncated, and then written.
-fn rewrite(host: &Host, generation: u64) -> Result<()> {
+pub fn rewrite(host: &Host, generation: u64) -> Result<()> {
     let text = host.primary(generation);
     let mut list = File::create(host.list())?;
     let half = fastrand::usize(..text.len());
@@ -226,7 +226,7 @@ fn keeps_the_binary() -> Result<()> {
     host.accelerates()
 }
 
-fn get(path: &str) -> Result<String> {
+pub fn get(path: &str) -> Result<String> {
     let mut stream = TcpStream::connect("127.0.0.1:9477")?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();

@@ -9,7 +9,7 @@ use shim::{
 };
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
@@ -33,8 +33,17 @@ impl Host {
     /// # Errors
     /// `scripts/setup runtimes` has not unpacked that Debian's.
     pub fn new(debian: &str) -> Result<Self> {
+        Self::with(debian, &[])
+    }
+
+    /// As [`Host::new`], with each of these files at the path that goes with it.
+    ///
+    /// # Errors
+    /// As [`Host::new`].
+    pub fn with(debian: &str, more: &[(PathBuf, String)]) -> Result<Self> {
         let envoy = env::var_os("ENVOY").context("ENVOY is not set: make test-runtimes sets it")?;
-        let files = [(envoy.into(), "/envoy"), (env::current_exe()?, "/program")];
+        let mut files = vec![(envoy.into(), "/envoy"), (env::current_exe()?, "/program")];
+        files.extend(more.iter().map(|(path, at)| (path.clone(), at.as_str())));
         let host = Self { root: Root::new(&folder()?.join(debian), &files)? };
         // Images' layers cannot lie on an overlay.
         host.root.run(

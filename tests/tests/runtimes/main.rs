@@ -5,6 +5,7 @@ mod containerd;
 mod cri;
 mod host;
 mod leaving;
+mod neighbour;
 mod pod;
 mod podman;
 mod readme;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
 
 fn all() -> Vec<Trial> {
     let mut tests: Vec<Trial> = DEBIANS.into_iter().flat_map(of_containerd).collect();
+    tests.extend(neighbour::tests());
     tests.push(trial("bookworm::podman::pods_have_their_network", podman::pods_have_their_network));
     tests
 }

@@ -118,7 +118,7 @@ fn wrong_types_are_named() -> Result<()> {
         ("cgroupRoot", json!([1, "relative"])),
         ("lockFile", json!([1, ""])),
         ("runtimeConfig", json!([1, "x", {"cgroupPath": 1}])),
-        ("prevResult", json!([1, "x", [], {"ips": 1}, {"ips": [{"address": "x"}]}])),
+        ("prevResult", json!([1, "x", []])),
         ("cniVersion", json!([1])),
         ("name", json!([1, "", "a/b"])),
     ] {

@@ -1,0 +1,342 @@
+//! A node as a value, and one process at work on it. A process is the real code of a command: it runs
+//! up to its next step, is told what it was told before, and ends by unwinding where it has to wait for
+//! its turn.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    io,
+    panic::resume_unwind,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::LazyLock,
+    thread::panicking,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use serde_json::Value;
+use shim::refusal::Refusal;
+
+use crate::{
+    change::{Change, Replaced},
+    claim::{Claimed, Purpose},
+    conflist::names_shunt,
+    drain::{Left, Patience},
+    net_d::{EXTENSIONS, has_extension},
+    world::{Files, Found, Kind, Part, World},
+};
+
+pub const NET_D: &str = "/net.d";
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Plugin {
+    #[default]
+    Missing,
+    /// Its mode or its bytes are gone.
+    Broken,
+    Runs,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub files: BTreeMap<PathBuf, String>,
+    pub plugin: Plugin,
+    pub pins: bool,
+    pub lock_file: bool,
+    /// The claim's file; true: shunt is leaving.
+    pub claim: Option<bool>,
+    /// The process that has it.
+    pub holder: Option<usize>,
+    /// Others that have read a list and not yet written it back.
+    pub reading: BTreeSet<usize>,
+}
+
+impl Node {
+    /// A list that a runtime may read now and cannot run.
+    pub fn broken(&self) -> Option<&Path> {
+        let read = self.files.iter().filter(|(path, _)| {
+            path.parent() == Some(Path::new(NET_D)) && has_extension(path, &EXTENSIONS)
+                || path.parent().and_then(Path::parent) == Some(Path::new(NET_D))
+        });
+        let mut naming = read.filter(|(_, text)| names_shunt(text).unwrap_or(false));
+        naming.next().filter(|_| self.plugin != Plugin::Runs).map(|(path, _)| path.as_path())
+    }
+}
+
+/// What a step told its process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Reply {
+    Found(Vec<Found>),
+    Bytes(Option<Vec<u8>>),
+    Claimed(Claimed<()>),
+    Yes(bool),
+    Rested,
+    Done,
+    Failed(&'static str),
+}
+
+/// All that a process was told so far, which is all that it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct History(Vec<Reply>);
+
+/// Why a process does not go on.
+pub enum Stop {
+    /// It had its turn.
+    Turn,
+    /// What it waits for has not happened.
+    Blocked,
+}
+
+struct Turn {
+    process: usize,
+    node: Node,
+    history: History,
+    at: usize,
+    /// What it did in this turn.
+    done: Option<String>,
+}
+
+/// One process at its turn.
+#[derive(Clone)]
+pub struct Process(Rc<RefCell<Turn>>);
+
+pub struct Held(Process);
+
+impl Drop for Held {
+    /// What was let go in an earlier turn is not let go again.
+    fn drop(&mut self) {
+        let mut turn = self.0.0.borrow_mut();
+        if !panicking() && turn.at == turn.history.0.len() && turn.node.holder == Some(turn.process)
+        {
+            turn.node.holder = None;
+        }
+    }
+}
+
+impl Process {
+    pub fn new(process: usize, node: Node, history: History) -> Self {
+        Self(Rc::new(RefCell::new(Turn { process, node, history, at: 0, done: None })))
+    }
+
+    /// What it did, and what the node is now.
+    pub fn ended(self) -> (Option<String>, Node, History) {
+        let turn = self.0.borrow();
+        (turn.done.clone(), turn.node.clone(), turn.history.clone())
+    }
+
+    /// None: it has to wait.
+    fn step(
+        &self,
+        what: impl FnOnce() -> String,
+        act: impl FnOnce(&mut Node, usize) -> Option<Reply>,
+    ) -> Reply {
+        let stop = {
+            let turn = &mut *self.0.borrow_mut();
+            turn.at += 1;
+            if let Some(told) = turn.history.0.get(turn.at - 1) {
+                return told.clone();
+            }
+            match turn.done {
+                Some(_) => Stop::Turn,
+                None => match act(&mut turn.node, turn.process) {
+                    Some(reply) => {
+                        turn.done = Some(what());
+                        turn.history.0.push(reply.clone());
+                        return reply;
+                    }
+                    None => Stop::Blocked,
+                },
+            }
+        };
+        resume_unwind(Box::new(stop))
+    }
+
+    /// A step of somebody who is not shunt.
+    pub fn foreign(&self, what: &str, act: impl FnOnce(&mut Node, usize)) {
+        self.step(
+            || what.to_owned(),
+            |node, process| {
+                act(node, process);
+                Some(Reply::Done)
+            },
+        );
+    }
+
+    pub fn foreign_read(&self, path: &Path) -> Option<String> {
+        let read = self.step(
+            || format!("read {}", path.display()),
+            |node, process| {
+                node.reading.insert(process);
+                Some(Reply::Bytes(node.files.get(path).map(|text| text.clone().into_bytes())))
+            },
+        );
+        let Reply::Bytes(bytes) = read else { unreachable!() };
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok())
+    }
+
+    fn change(&self, what: String, act: impl FnOnce(&mut Node)) {
+        self.step(
+            || what,
+            |node, _| {
+                act(node);
+                Some(Reply::Done)
+            },
+        );
+    }
+}
+
+impl Files for Process {
+    fn list(&self, folder: &Path) -> Result<Vec<Found>> {
+        let reply = self.step(
+            || format!("list {}", folder.display()),
+            |node, _| {
+                let below = node.files.keys().filter_map(|path| path.strip_prefix(folder).ok());
+                let found = below.filter_map(|below| {
+                    let mut parts = below.components();
+                    let path = folder.join(parts.next()?);
+                    let kind = if parts.next().is_some() { Kind::Folder } else { Kind::File };
+                    Some(Found { path, kind })
+                });
+                let found: BTreeSet<_> = found.collect();
+                Some(Reply::Found(found.into_iter().collect()))
+            },
+        );
+        let Reply::Found(found) = reply else { unreachable!() };
+        Ok(found)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let reply = self.step(
+            || format!("read {}", path.display()),
+            |node, _| {
+                Some(Reply::Bytes(node.files.get(path).map(|text| text.clone().into_bytes())))
+            },
+        );
+        let Reply::Bytes(bytes) = reply else { unreachable!() };
+        Ok(bytes)
+    }
+}
+
+impl World for Process {
+    type Claim = Held;
+
+    fn claim(&self, purpose: Purpose) -> Result<Claimed<Held>> {
+        let reply = self.step(
+            || format!("claim: {purpose:?}"),
+            |node, process| {
+                if node.holder.is_some() {
+                    return (purpose == Purpose::Keep).then_some(Reply::Claimed(Claimed::Busy));
+                }
+                match purpose {
+                    Purpose::Install => node.claim = Some(false),
+                    Purpose::Leave => node.claim = Some(true),
+                    _ if node.claim != Some(false) => {
+                        return Some(Reply::Claimed(Claimed::Unwanted));
+                    }
+                    _ => {}
+                }
+                node.holder = Some(process);
+                Some(Reply::Claimed(Claimed::Held(())))
+            },
+        );
+        let Reply::Claimed(claimed) = reply else { unreachable!() };
+        Ok(match claimed {
+            Claimed::Held(()) => Claimed::Held(Held(self.clone())),
+            Claimed::Unwanted => Claimed::Unwanted,
+            Claimed::Busy => Claimed::Busy,
+        })
+    }
+
+    fn give_up(&self, _claim: Held) -> Result<()> {
+        self.change("give the claim up".into(), |node| node.claim = None);
+        Ok(())
+    }
+
+    fn load(&self) -> Result<(), Refusal> {
+        self.change("load".into(), |node| (node.pins, node.lock_file) = (true, true));
+        Ok(())
+    }
+
+    fn place(&self) -> Result<bool> {
+        let reply = self.step(
+            || "place the plugin".into(),
+            |node, _| {
+                let there = std::mem::replace(&mut node.plugin, Plugin::Runs);
+                Some(Reply::Yes(there != Plugin::Runs))
+            },
+        );
+        Ok(reply == Reply::Yes(true))
+    }
+
+    fn has_plugin(&self, _: &str) -> bool {
+        true
+    }
+
+    fn check(&self, _: &Value) -> Result<()> {
+        Ok(())
+    }
+
+    /// As really done: a last look, and then the change.
+    fn make(&self, change: &Change) -> Result<Option<Replaced>> {
+        let name = change.path.display();
+        let looked = self.step(
+            || format!("look at {name}"),
+            |node, _| {
+                let same = node.files.get(&change.path) == change.before.as_ref();
+                Some(if same { Reply::Done } else { Reply::Failed("somebody else is writing it") })
+            },
+        );
+        if let Reply::Failed(why) = looked {
+            return Err(anyhow!(why));
+        }
+        self.change(format!("change {name}"), |node| {
+            drop(match &change.after {
+                Some(after) => node.files.insert(change.path.clone(), after.clone()),
+                None => node.files.remove(&change.path),
+            })
+        });
+        Ok(None)
+    }
+
+    fn drain(&self, _: Patience) -> Result<Left> {
+        self.change("drain".into(), |_| ());
+        Ok(Left::default())
+    }
+
+    fn remove(&self, part: Part) -> io::Result<()> {
+        self.change(format!("remove {part:?}"), |node| match part {
+            Part::Binary => node.plugin = Plugin::Missing,
+            Part::Pins => node.pins = false,
+            Part::LockFile => node.lock_file = false,
+            Part::Unfinished => {}
+        });
+        Ok(())
+    }
+
+    fn path_of(&self, part: Part) -> PathBuf {
+        format!("/{part:?}").into()
+    }
+
+    /// Only told, never decided by.
+    fn is_there(&self, _: Part) -> bool {
+        true
+    }
+
+    /// Whoever reads a list and writes it back is done within uninstall's `--settle`.
+    fn rest(&self, pause: Duration) {
+        self.step(
+            || format!("rest {pause:?}"),
+            |node, _| (pause < SETTLE || node.reading.is_empty()).then_some(Reply::Rested),
+        );
+    }
+
+    fn now(&self) -> Instant {
+        let turn = self.0.borrow();
+        let rests = turn.history.0[..turn.at].iter().filter(|told| **told == Reply::Rested).count();
+        *START + Duration::from_millis(200) * rests as u32
+    }
+}
+
+pub const SETTLE: Duration = Duration::from_secs(5);

@@ -1,0 +1,274 @@
+//! All that commands do to a node, a step at a time. The commands are written once over this: the
+//! search in `search/` runs them over a model, in every order.
+
+use std::{
+    fs, io,
+    io::{ErrorKind, Read as _},
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use shim::{lock::Lock, refusal::Refusal};
+
+use crate::{
+    binary,
+    change::{Change, Replaced, remove_unfinished},
+    claim::{Claim, Claimed, Purpose},
+    conflist::SHUNT,
+    drain::{self, Left, Patience},
+    install::PATIENCE,
+    paths::{Cni, Datapath},
+    settings,
+};
+
+/// Bytes. No network configuration is as long.
+const LONGEST: u64 = 16 << 20;
+
+/// What lies in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Found {
+    pub path: PathBuf,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    File,
+    /// It or what it links to is one.
+    Folder,
+    LinkedFolder,
+}
+
+/// What there is to be read.
+pub trait Files {
+    /// By name as bytes. No folder: nothing.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn list(&self, folder: &Path) -> Result<Vec<Found>>;
+
+    /// None: there is no such file any more.
+    ///
+    /// # Errors
+    /// It cannot be read, or is a link that leads nowhere, or no regular file.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>>;
+}
+
+/// What of shunt is outside the lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    Binary,
+    /// What a killed process left while writing.
+    Unfinished,
+    Pins,
+    LockFile,
+}
+
+pub trait World: Files {
+    type Claim;
+
+    /// # Errors
+    /// Of the file that is the claim.
+    fn claim(&self, purpose: Purpose) -> Result<Claimed<Self::Claim>>;
+
+    /// Shunt is off this node.
+    ///
+    /// # Errors
+    /// Of removing the file that is the claim.
+    fn give_up(&self, claim: Self::Claim) -> Result<()>;
+
+    /// Loads and pins the programs, unless they are.
+    ///
+    /// # Errors
+    /// No pod will be accelerated.
+    fn load(&self) -> Result<(), Refusal>;
+
+    /// Puts the binary in its place and calls it there. Whether it was not there before.
+    ///
+    /// # Errors
+    /// It cannot be written, or does not run.
+    fn place(&self) -> Result<bool>;
+
+    /// Whether the runtime finds a plugin of that name.
+    fn has_plugin(&self, name: &str) -> bool;
+
+    /// # Errors
+    /// The plugin does not take that entry.
+    fn check(&self, entry: &Value) -> Result<()>;
+
+    /// # Errors
+    /// As [`Change::make`].
+    fn make(&self, change: &Change) -> Result<Option<Replaced>>;
+
+    /// Takes every connection off the short way. What is left of them.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn drain(&self, patience: Patience) -> Result<Left>;
+
+    /// # Errors
+    /// Of removing it. That it is not there is none.
+    fn remove(&self, part: Part) -> io::Result<()>;
+
+    fn path_of(&self, part: Part) -> PathBuf;
+
+    fn is_there(&self, part: Part) -> bool;
+
+    fn rest(&self, pause: Duration);
+
+    fn now(&self) -> Instant;
+}
+
+/// The node that this process runs on.
+#[derive(Clone)]
+pub struct Host {
+    pub cni: Cni,
+    pub datapath: Datapath,
+    /// The plugin to install.
+    pub source: PathBuf,
+}
+
+impl Host {
+    fn locked(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let _lock = Lock::take(&self.datapath.lock_file, PATIENCE).map_err(io::Error::other)?;
+        act()
+    }
+}
+
+/// The files of the node that this process runs on.
+pub struct Disk;
+
+impl Files for Disk {
+    fn list(&self, folder: &Path) -> Result<Vec<Found>> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries,
+        };
+        let found = entries.and_then(|entries| {
+            let found = entries.map(|entry| {
+                let entry = entry?;
+                let (path, own) = (entry.path(), entry.file_type()?);
+                let kind = match own.is_dir() {
+                    true => Kind::Folder,
+                    false if path.is_dir() => Kind::LinkedFolder,
+                    false => Kind::File,
+                };
+                Ok(Found { path, kind })
+            });
+            found.collect::<io::Result<Vec<_>>>()
+        });
+        let mut found = found.with_context(|| folder.display().to_string())?;
+        found.sort();
+        Ok(found)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        // A pipe would be waited for.
+        match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                ensure!(!path.is_symlink(), "it is a link that leads nowhere here");
+                return Ok(None);
+            }
+            file => ensure!(file?.is_file(), "it is no regular file"),
+        }
+        let file = match fs::File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut bytes = Vec::new();
+        file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 <= LONGEST, "it is longer than any configuration");
+        Ok(Some(bytes))
+    }
+}
+
+impl Files for Host {
+    fn list(&self, folder: &Path) -> Result<Vec<Found>> {
+        Disk.list(folder)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        Disk.read(path)
+    }
+}
+
+impl World for Host {
+    type Claim = Claim;
+
+    fn claim(&self, purpose: Purpose) -> Result<Claimed<Claim>> {
+        Claim::stake(&self.datapath.lock_file, purpose)
+    }
+
+    fn give_up(&self, claim: Claim) -> Result<()> {
+        claim.give_up()
+    }
+
+    fn load(&self) -> Result<(), Refusal> {
+        let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
+        let settings = settings::of_node(&self.cni.net_dir);
+        shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
+    }
+
+    fn place(&self) -> Result<bool> {
+        let placed = binary::place(&self.source, &self.cni.bin_dir)?;
+        binary::versions(&self.cni.bin_dir.join(SHUNT))?;
+        Ok(placed)
+    }
+
+    fn has_plugin(&self, name: &str) -> bool {
+        // A link may lead somewhere only outside this container.
+        self.cni.bin_dir.join(name).symlink_metadata().is_ok()
+    }
+
+    fn check(&self, entry: &Value) -> Result<()> {
+        binary::check_entry(&self.source, entry)
+    }
+
+    fn make(&self, change: &Change) -> Result<Option<Replaced>> {
+        change.make()
+    }
+
+    fn drain(&self, patience: Patience) -> Result<Left> {
+        drain::all(&self.datapath.pin_path, patience, |_| ())
+    }
+
+    fn remove(&self, part: Part) -> io::Result<()> {
+        let removed = match part {
+            Part::Unfinished => {
+                remove_unfinished(&self.cni.net_dir).and(remove_unfinished(&self.cni.bin_dir))
+            }
+            Part::Binary => fs::remove_file(self.path_of(part)),
+            // No plugin is then at work with them.
+            Part::Pins => self.locked(|| fs::remove_dir_all(&self.datapath.pin_path)),
+            Part::LockFile => self.locked(|| fs::remove_file(&self.datapath.lock_file)),
+        };
+        match removed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    fn path_of(&self, part: Part) -> PathBuf {
+        match part {
+            Part::Binary => self.cni.bin_dir.join(SHUNT),
+            Part::Unfinished => self.cni.bin_dir.clone(),
+            Part::Pins => self.datapath.pin_path.clone(),
+            Part::LockFile => self.datapath.lock_file.clone(),
+        }
+    }
+
+    fn is_there(&self, part: Part) -> bool {
+        self.path_of(part).symlink_metadata().is_ok()
+    }
+
+    fn rest(&self, pause: Duration) {
+        sleep(pause);
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
