@@ -148,6 +148,7 @@ pub const ALL: &[Program] = &[
         "puma --quiet --bind tcp://0.0.0.0:8080 $SOURCES/ruby/config.ru",
         "bash -eu $SOURCES/sh/curl $ITEMS",
     ),
-    Program::sidecars("Envoy, redis", NeverBlocks, REDIS, REDIS_CLIENT).on(6379),
+    // redis-cli sleeps in recv.
+    Program::sidecars("Envoy, redis", Sleeps, REDIS, REDIS_CLIENT).on(6379),
     Program::sidecars("Envoy, PostgreSQL", BlockingListener, POSTGRESQL, PSQL).on(5432),
 ];

@@ -98,7 +98,7 @@ pub fn play(
             break;
         }
         if mode == Mode::First {
-            scene.accompany()?;
+            scene.renew()?;
         }
     }
     Ok(Play { answers, signs: scene.signs()?, sums: files::sums(&scene.dir)? })
@@ -136,8 +136,16 @@ impl<'a> Scene<'a> {
         self.accompany()
     }
 
-    /// Starts sidecars, where there are some, instead of those that run: they keep connections, and
-    /// the first is not to be used for all that follows.
+    /// Ends what proxies keep: the first connection is not to be used for all that follows.
+    fn renew(&mut self) -> Result<()> {
+        if let Some(origin) = self.pods.get(2) {
+            origin.kill()?;
+            self.serve(2, ORIGIN, self.program.origin)?;
+        }
+        self.accompany()
+    }
+
+    /// Starts sidecars, where there are some, instead of those that run.
     fn accompany(&mut self) -> Result<()> {
         self.sidecars.clear();
         if self.program.role == Role::Sidecar {

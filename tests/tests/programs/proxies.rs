@@ -29,7 +29,9 @@ pub const ALL: &[Program] = &[
         CountsUnread,
         "sed \"s/8080;/8083;/; s/8081;/8080;/; s/origin:8082/$ORIGIN/\" $SOURCES/conf/nginx.conf >nginx.conf
          nginx -e stderr -p $PWD/ -c nginx.conf",
-    ),
+    )
+    // Its uploads fill buffers: only then it asks.
+    .short(),
     Program::proxy(
         "Apache httpd event",
         NeverBlocks,

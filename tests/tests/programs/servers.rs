@@ -66,6 +66,5 @@ pub const ALL: &[Program] = &[
         "sed s/origin:8082/127.0.0.1:1/ $SOURCES/conf/nginx.conf >nginx.conf
          nginx -e stderr -p $PWD/ -c nginx.conf",
     )
-    .asked(GET)
-    .short(),
+    .asked(GET),
 ];

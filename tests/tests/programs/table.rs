@@ -79,10 +79,13 @@ impl Row {
     }
 }
 
+/// By their keys.
+type Rows = BTreeMap<[String; 2], String>;
+
 /// A document: what comes before its first heading, and the rows of each run, by their keys.
 struct Document {
     preface: String,
-    runs: BTreeMap<String, BTreeMap<[String; 2], String>>,
+    runs: BTreeMap<String, Rows>,
 }
 
 impl Document {
@@ -153,14 +156,17 @@ pub fn merge(console: &Path) -> Result<()> {
 fn put(found: Vec<(String, String)>) -> Result<()> {
     let mut document = Document::read()?;
     let before = document.to_string();
-    let mut changed = document.runs.clone();
+    let mut runs: BTreeMap<String, Rows> = BTreeMap::new();
     for (title, row) in found {
-        changed.entry(title).or_default().insert(cells(&row), row);
+        runs.entry(title).or_default().insert(cells(&row), row);
     }
-    let known: Vec<_> = all().iter().map(key).collect();
-    changed.values_mut().for_each(|rows| rows.retain(|key, _| known.contains(key)));
-    changed.retain(|_, rows| is_whole(rows));
-    document.runs.extend(changed);
+    for (title, new) in runs {
+        let mut all = document.runs.get(&title).cloned().unwrap_or_default();
+        all.extend(new.clone());
+        if let Some(whole) = [all, new].into_iter().find(is_whole) {
+            document.runs.insert(title, whole);
+        }
+    }
     if document.to_string() == before {
         return Ok(());
     }
@@ -169,7 +175,7 @@ fn put(found: Vec<(String, String)>) -> Result<()> {
     Ok(fs::rename(&new, DOCUMENT)?)
 }
 
-fn is_whole(rows: &BTreeMap<[String; 2], String>) -> bool {
+fn is_whole(rows: &Rows) -> bool {
     let names = |short: bool| {
         let programs = all().into_iter().filter(move |program| program.short || !short);
         programs.map(|program| key(&program)).collect::<Vec<_>>()
