@@ -130,6 +130,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
             rcvlowat,
             blocking,
             distrusted,
+            untried,
             oob,
             bypassed,
             closing,

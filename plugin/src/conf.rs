@@ -25,6 +25,9 @@ const STDIN_LIMIT: u64 = 4 << 20;
 /// Keys of the specification that no verb of shunt reads.
 const OTHERS: [&str; 6] = ["type", "cniVersions", "capabilities", "args", "dns", "ipam"];
 
+/// Keys of former versions.
+const GONE: [&str; 2] = ["proxyPorts", "proxyUid"];
+
 /// What the conflist says; conf/README.md tells what each key means.
 pub struct Conf<'a> {
     pub network: String,
@@ -33,9 +36,6 @@ pub struct Conf<'a> {
     /// None: the runtime did not say which are.
     pub valid_attachments: Option<Vec<ValidAttachment>>,
     pub accelerate: Switch,
-    /// Outbound and inbound.
-    pub proxy_ports: [u16; 2],
-    pub proxy_uid: u32,
     /// Bytes.
     pub queue_limit: u32,
     /// Seconds; 0: never.
@@ -248,8 +248,14 @@ impl<'a> Conf<'a> {
         let valid_attachments = told.then_some(valid?.or(older?).unwrap_or_default());
 
         keys.strict = matches!(verb, Verb::Add | Verb::Check);
-        let mut ports: HashMap<String, NonZeroU16> = keys.take("proxyPorts")?.unwrap_or_default();
-        let mut port = |name, default| ports.remove(name).map_or(default, NonZeroU16::get);
+        for key in GONE {
+            if keys.keys.remove(key).is_some_and(|value| !value.is_null()) {
+                keys.warnings.push(format!(
+                    "`{key}` means nothing any more: captured connections are \
+                                            known by themselves"
+                ));
+            }
+        }
         let queue_limit: Option<NonZeroU32> = keys.take("queueLimit")?;
         let mut conf = Conf {
             network,
@@ -257,8 +263,6 @@ impl<'a> Conf<'a> {
             valid_attachments,
             runtime: keys.take("runtimeConfig")?.unwrap_or_default(),
             accelerate: keys.take("accelerate")?.unwrap_or(Switch::On),
-            proxy_ports: [port("outbound", 15001), port("inbound", 15006)],
-            proxy_uid: keys.take("proxyUid")?.unwrap_or(1337),
             queue_limit: queue_limit.map_or(8 << 20, NonZeroU32::get),
             heartbeat: keys.take("heartbeat")?.map_or(10, |Heartbeat(seconds)| seconds),
             accelerate_limited: keys.take("accelerateLimited")?.unwrap_or(Switch::Off),
@@ -277,10 +281,9 @@ impl<'a> Conf<'a> {
             lock_file: keys.take("lockFile")?.unwrap_or(Absolute(shim::paths::LOCK.into())),
             warnings: keys.warnings,
         };
-        let nested = ports.keys().map(|key| format!("proxyPorts.{key}"));
         let unknown =
             keys.keys.into_iter().map(|(key, _)| key).filter(|key| !OTHERS.contains(&key.as_str()));
-        let warnings = unknown.chain(nested).map(|key| format!("unknown key `{key}`"));
+        let warnings = unknown.map(|key| format!("unknown key `{key}`"));
         conf.warnings.extend(warnings);
         Ok(conf)
     }

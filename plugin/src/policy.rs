@@ -39,13 +39,9 @@ pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
     let policy = Policy {
         queue_limit: conf.queue_limit,
         heartbeat: conf.heartbeat,
-        proxy_uid: conf.proxy_uid,
-        proxy_ports: conf.proxy_ports,
-        captured: if captured { Policy::CAPTURED } else { Policy::NOT_CAPTURED },
         blocking: (switch(BLOCKING).unwrap_or(conf.blocking) == Switch::On).into(),
         mode: choose(MODE, annotation(MODE), modes).unwrap_or(Policy::AS_NODE),
         excluded_ports: conf.excluded_ports.0,
-        reserved: 0,
     };
     Ok(Wants {
         policy,

@@ -75,6 +75,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         function_registers: arch::FUNCTION_REGISTERS,
         syscall_registers: arch::SYSCALL_REGISTERS,
         syscalls: arch::SYSCALLS,
+        skb_iif: bytes("sk_buff", "skb_iif")?,
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
         has_sk_setsockopt: btf.find(FUNC, "sk_setsockopt").is_some().into(),

@@ -111,6 +111,9 @@ impl Datapath {
         let added = self.register(attachment, names, cgroup.id, ips, &wants.policy);
         let known = added.and_then(|()| {
             let mut named = wants.trusted.iter();
+            if self.node()?.fionread != Fionread::ALL {
+                self.habits.bar_who_asks(cgroup.id)?;
+            }
             Ok(named.try_for_each(|named| self.habits.name(cgroup.id, *named))?)
         });
         let attached = known.and_then(|()| self.attach(cgroup, wants.no_mptcp));

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use aya::maps::{HashMap, MapData, MapError};
 
 use crate::{
-    layout::{Habit, MAX_PROGRAM, PodId, Program, name},
+    layout::{BadSigns, Habit, MAX_PROGRAM, PodId, Program, name, padded},
     load,
 };
 
@@ -19,6 +19,10 @@ pub struct Named {
 }
 
 pub struct Habits(HashMap<MapData, Program, Habit>);
+
+/// Programs that read on after a full buffer only if FIONREAD says that there is more: where the kernel
+/// counts wrong, they would wait for ever, and the sign comes late.
+const ASK_FIONREAD: [&[u8]; 3] = [b"nginx", b"openresty", b"angie"];
 
 impl Habits {
     /// Of what is pinned in a layout's folder.
@@ -36,6 +40,19 @@ impl Habits {
         self.trust(Program { pod, name, ..Program::default() }, polls)?;
         if polls {
             self.trust(Program { pod, name, blocking: 1, ..Program::default() }, polls)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves what is known to ask FIONREAD to TCP, in a pod.
+    pub fn bar_who_asks(&mut self, pod: PodId) -> anyhow::Result<()> {
+        let bad = BadSigns { fionread: 1, ..BadSigns::default() };
+        for name in ASK_FIONREAD.into_iter().filter_map(padded::<MAX_PROGRAM>) {
+            for blocking in [0, 1] {
+                let program = Program { pod, name, blocking, ..Program::default() };
+                let known = self.0.insert(program, Habit { bad, ..Habit::default() }, 0);
+                known.context(name::HABITS)?;
+            }
         }
         Ok(())
     }

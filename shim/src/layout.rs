@@ -284,6 +284,12 @@ pub struct Flow {
     pub own_checked: u64,
     /// Bytes that were sent by TCP and counted.
     pub tcp_bytes: u64,
+    /// Bytes that were sent since the peer last sent something.
+    pub run: u64,
+    /// `messages` of the peer then.
+    pub run_after: u64,
+    /// How many of them may be handed over.
+    pub allowed: u64,
     /// Messages that were sent. Read by the peer.
     pub messages: u64,
     /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
@@ -358,20 +364,12 @@ pub struct Policy {
     pub queue_limit: u32,
     /// Seconds after which a connection in use shows itself to the network; 0: never.
     pub heartbeat: u32,
-    /// The sidecar's user id; its own outbound connections are not captured.
-    pub proxy_uid: u32,
-    /// Ports where the sidecar accepts captured connections, outbound and inbound.
-    pub proxy_ports: [u16; 2],
-    /// [`Policy::NOT_CAPTURED`], [`Policy::CAPTURED`] or [`Policy::LEARNED`].
-    pub captured: u32,
     /// 1: sockets that sleep in recv(2) take part.
     pub blocking: u32,
     /// [`Policy::AS_NODE`], [`Policy::ACCELERATE`] or [`Policy::OBSERVE`].
     pub mode: u32,
     /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
     pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
-    /// Nothing: for the alignment of what follows.
-    pub reserved: u32,
 }
 
 impl Policy {
@@ -379,12 +377,6 @@ impl Policy {
     pub const ACCELERATE: u32 = 1;
     /// Connections are looked at only.
     pub const OBSERVE: u32 = 2;
-
-    pub const NOT_CAPTURED: u32 = 0;
-    /// The pod's annotations name a sidecar.
-    pub const CAPTURED: u32 = 1;
-    /// A connection to another address landed on a proxy port in the same pod.
-    pub const LEARNED: u32 = 2;
 }
 
 #[repr(C)]
@@ -536,6 +528,8 @@ pub struct ToTcp {
     pub blocking: u64,
     /// The peer's program is not trusted any more.
     pub distrusted: u64,
+    /// The peer's program was not seen to read so much at once.
+    pub untried: u64,
     /// Urgent data was sent (MSG_OOB).
     pub oob: u64,
     /// Bytes went by TCP without passing the program.
@@ -719,6 +713,8 @@ pub struct Offsets {
     pub syscalls: Syscalls,
     /// The packet in the context of a sock_ops program, as the kernel has it.
     pub sock_ops_skb: u32,
+    /// Index of the device that it came in by.
+    pub skb_iif: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.
     pub sk_msg_size: u32,
     /// 1: programs set options as applications do (from Linux 6.1 on).
@@ -783,7 +779,7 @@ impl Syscalls {
 /// No padding where fields of different sizes meet: user space takes the values as bytes.
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<Policy>() == 32 + 2 * MAX_EXCLUDED_PORTS);
+    assert!(size_of::<Policy>() == 16 + 2 * MAX_EXCLUDED_PORTS);
     assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
     assert!(size_of::<Pod>() == offset_of!(Pod, programs) + 8);
@@ -841,6 +837,7 @@ impl Offsets {
         syscall_registers: [0; 6],
         syscalls: Syscalls::NONE,
         sock_ops_skb: 0,
+        skb_iif: 0,
         sk_msg_size: 0,
         has_sk_setsockopt: 0,
         tcp_cb_flags: 0,

@@ -41,19 +41,12 @@ pub fn active(ctx: &SockOpsContext) {
         return add(&mut pod.counters.not_paired.overruled, 1);
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
-    let by_address = is_on_this_node(remote_address(ctx));
-    if !by_address && pod.policy.captured == Policy::NOT_CAPTURED {
-        add(&mut pod.counters.not_paired.remote, 1);
-        // Left for the sidecar to find, which is how capture is learned.
-        return leave_for_peer(pair, End { pod: id, ..End::default() });
+    if !is_on_this_node(remote_address(ctx)) && !came_by_loopback(ctx) {
+        return add(&mut pod.counters.not_paired.remote, 1);
     }
     let Some(flow) = flow::new_flow(ctx, id, pair) else {
         return add(&mut pod.counters.not_paired.refused, 1);
     };
-    if !by_address && is_the_sidecars(flow.own.sock, &pod.policy) {
-        flow::forget_flow(ctx);
-        return add(&mut pod.counters.not_paired.remote, 1);
-    }
     let Some(connecting) = flow::connecting(ctx) else {
         flow::forget_flow(ctx);
         return add(&mut pod.counters.not_paired.refused, 1);
@@ -86,13 +79,6 @@ pub fn passive(ctx: &SockOpsContext) {
     let Some(Ends { active: peer, passive: taken }) = (unsafe { PAIRS.get(pair) }).copied() else {
         return add(&mut pod.counters.not_paired.no_peer, 1);
     };
-    if peer.cookie == 0 {
-        let _ = PAIRS.remove(pair);
-        if peer.pod == id && pod.policy.proxy_ports.contains(&port) {
-            pod.policy.captured = Policy::LEARNED;
-        }
-        return add(&mut pod.counters.not_paired.no_peer, 1);
-    }
     if taken.cookie != 0 || !is_sender(ctx, peer.sock) {
         return add(&mut pod.counters.not_paired.unproven, 1);
     }
@@ -192,8 +178,7 @@ fn stays_plain(ctx: &SockOpsContext, flow: &mut Flow, why: u32) {
 #[inline(always)]
 fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
     let at = fields::offsets();
-    let packet = fields::read::<u64>(ctx.as_ptr() as u64, at.sock_ops_skb);
-    let hash = packet.and_then(|packet| fields::read::<u32>(packet, at.skb_hash));
+    let hash = packet(ctx).and_then(|packet| fields::read::<u32>(packet, at.skb_hash));
     hash.is_some() && hash == fields::read::<u32>(sock, at.sock_txhash)
 }
 
@@ -206,10 +191,18 @@ fn is_on_this_node(remote: [u32; 4]) -> bool {
     is_loopback(remote) || POD_IPS.get_ptr(address).is_some()
 }
 
-/// The sidecar's own connections are not captured. Neither is one whose owner cannot be read.
+/// Whether the SYN-ACK that the callback is for came in by the loopback device: then a socket of the
+/// same network namespace has sent it, whatever address was dialled, as a sidecar does that captures
+/// connections. The device is the first of every namespace (LOOPBACK_IFINDEX of linux/if.h).
 #[inline(always)]
-fn is_the_sidecars(sock: u64, policy: &Policy) -> bool {
-    fields::read::<u32>(sock, fields::offsets().sock_uid).is_none_or(|uid| uid == policy.proxy_uid)
+fn came_by_loopback(ctx: &SockOpsContext) -> bool {
+    packet(ctx).and_then(|packet| fields::read::<u32>(packet, fields::offsets().skb_iif)) == Some(1)
+}
+
+/// The kernel's own of the packet that the callback is for.
+#[inline(always)]
+fn packet(ctx: &SockOpsContext) -> Option<u64> {
+    fields::read::<u64>(ctx.as_ptr() as u64, fields::offsets().sock_ops_skb).filter(|at| *at != 0)
 }
 
 /// As words in network order; an IPv4 address as v4-mapped. All fields are read whatever the

@@ -4,7 +4,7 @@ use aya_ebpf::programs::SkMsgContext;
 use shim::layout::*;
 
 use crate::{
-    rules::{budget, bulk, heartbeat, order, overruled, reader, trust, verdict::Why},
+    rules::{budget, bulk, heartbeat, order, overruled, reader, size, trust, verdict::Why},
     state::{
         flow,
         maps::{self, PAIRS, add},
@@ -45,6 +45,7 @@ pub fn run(ctx: &SkMsgContext) {
             Why::Draining => add(&mut counters.to_tcp.draining, 1),
             Why::Blocking => add(&mut counters.to_tcp.blocking, 1),
             Why::NotTrusted => add(&mut counters.to_tcp.distrusted, 1),
+            Why::Untried => add(&mut counters.to_tcp.untried, 1),
             Why::UrgentData => add(&mut counters.to_tcp.oob, 1),
             Why::Bypassed => add(&mut counters.to_tcp.bypassed, 1),
             // Counted when the socket has left.
@@ -75,6 +76,7 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
     }
     order::check(flow)?;
     trust::check(flow)?;
+    size::check(flow, size)?;
     reader::check(flow)?;
     heartbeat::check(flow, policy.heartbeat)?;
     budget::check(flow, size, policy.queue_limit)?;

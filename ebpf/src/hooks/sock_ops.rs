@@ -60,23 +60,26 @@ fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
     }
 }
 
-/// What a program that is trusted by name listens on is so from the first connection on.
+/// What a program that is known by name listens on is so from the first connection on.
 #[inline(always)]
 fn listens(ctx: &SockOpsContext) {
     listener::mark(ctx);
-    let Some(pod) = maps::pod(maps::current_pod()) else { return };
     let id = maps::current_pod();
-    let Some(name) = task::process_name() else { return };
+    let (Some(pod), Some(name)) = (maps::pod(id), task::process_name()) else { return };
     let program = Program { pod: id, name, ..Program::default() };
-    let Some(named) = habits::of(&program).filter(|habit| habit.trusted == Habit::NAMED) else {
+    let Some(known) = habits::of(&program) else { return };
+    let (trusted, polls, fionread) = (known.trusted, known.polls, known.bad.fionread);
+    if trusted != Habit::NAMED && fionread == 0 {
         return;
-    };
-    let polls = named.polls;
+    }
     let port = field!(ctx, local_port) as u16;
     let accepts = Program { pod: id, port, ..Program::default() };
     if let Some(habit) = habits::of_or_new(pod, &accepts) {
-        habit.trusted = Habit::NAMED;
-        habit.polls = polls;
+        if trusted == Habit::NAMED {
+            habit.trusted = Habit::NAMED;
+            habit.polls = polls;
+        }
+        habit.bad.fionread |= fionread;
     }
 }
 
@@ -87,7 +90,7 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
     if let Some(watched) = habits::watched(flow.own.cookie)
         && watched.reads != 0
     {
-        habits::exchanged(watched);
+        habits::exchanged(flow.own.sock, watched);
     }
     if sock::has_no_owner(flow.own.sock) || was_disconnected(ctx, flow.own.sock) {
         sockhash::leave(flow.own.cookie);

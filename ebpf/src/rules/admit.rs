@@ -36,7 +36,7 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
     let Some(habit) = habits::of_or_new(pod, program) else { return Err(Reasons::LEARNING) };
     habit.connections = habit.connections.saturating_add(1);
     let known = habit.judge(&pod.policy);
-    if !habits::watch(flow.own.cookie, program) {
+    if !habits::watch(&flow.own, program) {
         return Err(Reasons::LEARNING);
     }
     if maps::is_observing(&pod.policy) {

@@ -7,6 +7,7 @@ pub mod heartbeat;
 pub mod order;
 pub mod overruled;
 pub mod reader;
+pub mod size;
 pub mod stay;
 pub mod trust;
 pub mod verdict;

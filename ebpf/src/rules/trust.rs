@@ -6,7 +6,7 @@
 
 use shim::layout::{End, Flow, Watched};
 
-use super::verdict::Why;
+use super::{size, verdict::Why};
 use crate::{
     kernel::sock,
     state::{habits, maps},
@@ -20,6 +20,7 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
         flow.peer_checked = now;
         flow.peer_trust = of(&flow.peer);
         let own = habits::watched(flow.own.cookie);
+        size::look_up(flow);
         flow.urgent = own.is_some_and(|own| own.bad & Watched::URGENT != 0).into();
     }
     match flow.peer_trust {
@@ -46,6 +47,6 @@ pub fn learn(flow: &mut Flow) {
         flow.sent_seq = written;
     } else if flow.sent_seq != written {
         flow.sent_seq = written;
-        habits::exchanged(watched);
+        habits::exchanged(flow.own.sock, watched);
     }
 }

@@ -11,6 +11,8 @@ pub enum Why {
     Blocking,
     /// The peer's program is not known yet, or does not read by recv(2) alone.
     NotTrusted,
+    /// It is more than the peer's program was seen to read at once.
+    Untried,
     UrgentData,
     Bypassed,
     RcvLowat,

@@ -4,7 +4,10 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use shim::layout::*;
 
 use super::maps::{self, CHANGES, HABITS, WATCHED, add};
-use crate::kernel::{psock, sock};
+use crate::kernel::{fields, psock, sock};
+
+/// More than this was not read at once, but is a mistake.
+const SENSIBLE: u32 = 1 << 30;
 
 /// How often what is known has changed: who has looked something up need not again before that.
 #[inline(always)]
@@ -43,9 +46,10 @@ pub fn of_or_new<'a>(pod: &mut Pod, program: &Program) -> Option<&'a mut Habit> 
 
 /// Watches a socket of that program. False: there is no room, so nothing would be seen of it.
 #[inline(always)]
-pub fn watch(cookie: Cookie, program: &Program) -> bool {
-    let watched = Watched { program: *program, reads: 0, bad: 0 };
-    WATCHED.insert(cookie, watched, BPF_ANY.into()).is_ok()
+pub fn watch(own: &End, program: &Program) -> bool {
+    let copied = fields::read::<u32>(own.sock, fields::offsets().tcp_copied_seq).unwrap_or(0);
+    let watched = Watched { program: *program, copied, ..Watched::default() };
+    WATCHED.insert(own.cookie, watched, BPF_ANY.into()).is_ok()
 }
 
 #[inline(always)]
@@ -69,12 +73,19 @@ pub fn of_socket<'a>(cookie: Cookie) -> Option<&'a mut Habit> {
 
 /// Something that was read has been answered, or the connection ends.
 #[inline(always)]
-pub fn exchanged(watched: &mut Watched) {
+pub fn exchanged(sock: u64, watched: &mut Watched) {
     watched.reads = 0;
+    let copied = fields::read::<u32>(sock, fields::offsets().tcp_copied_seq).unwrap_or(0);
+    let read = copied.wrapping_sub(watched.copied);
+    watched.copied = copied;
     let program = watched.program;
     let Some(habit) = of(&program) else { return };
     habit.exchanges = habit.exchanges.saturating_add(1);
-    if habit.trusted != Habit::LEARNED {
+    let is_more = read > habit.largest && read < SENSIBLE;
+    if is_more {
+        habit.largest = read;
+    }
+    if is_more || habit.trusted != Habit::LEARNED {
         habit.trusted = Habit::LEARNED;
         changed();
     }

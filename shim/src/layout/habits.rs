@@ -41,7 +41,8 @@ pub struct Habit {
     pub tolerant: u32,
     /// 1: the configuration says that it waits in epoll, poll or select in blocking mode too.
     pub polls: u32,
-    pub reserved: u32,
+    /// Most bytes that were read between two things sent: it is handed no more at once.
+    pub largest: u32,
 }
 
 /// When the sockets of a program may be handed bytes.
@@ -160,6 +161,9 @@ pub struct Watched {
     pub reads: u32,
     /// Bits, [`Watched::SPLICE`] and so on: bad signs that were counted of this socket.
     pub bad: u32,
+    /// `copied_seq` after the last exchange.
+    pub copied: u32,
+    pub reserved: u32,
 }
 
 impl Watched {

@@ -82,21 +82,20 @@ fn policy() -> Result<()> {
     let node = Node::new("policy")?;
     let pod = node.pod("defaults")?;
     let policy = node.datapath()?.pod(id(&pod)?)?.context("no entry")?.policy;
-    ensure!(policy.proxy_ports == [15001, 15006] && policy.proxy_uid == 1337, "{policy:?}");
     ensure!(
         policy.queue_limit == 8 << 20 && policy.heartbeat == 10 && policy.excluded_ports == [0; 16],
         "{policy:?}"
     );
-    ensure!(policy.captured == Policy::NOT_CAPTURED, "{policy:?}");
+    ensure!(policy.mode == Policy::AS_NODE && policy.blocking == 0, "{policy:?}");
 
-    let mut spec = PodSpec::new("set").annotate("sidecar.istio.io/status", "{}");
+    let mut spec = PodSpec::new("set").annotate("shunt/mode", "observe");
     spec.conf = keys(json!({
-        "proxyPorts": {"inbound": 6}, "proxyUid": 7, "queueLimit": 8, "excludedPorts": [65535, 1],
+        "blocking": "on", "queueLimit": 8, "excludedPorts": [65535, 1],
     }));
     let pod = node.pod_with(spec)?;
     let policy = node.datapath()?.pod(id(&pod)?)?.context("no entry")?.policy;
-    ensure!(policy.proxy_ports == [15001, 6] && policy.proxy_uid == 7, "{policy:?}");
-    ensure!(policy.queue_limit == 8 && policy.captured == Policy::CAPTURED, "{policy:?}");
+    ensure!(policy.mode == Policy::OBSERVE && policy.blocking == 1, "{policy:?}");
+    ensure!(policy.queue_limit == 8, "{policy:?}");
     ensure!(policy.excluded_ports[..3] == [65535, 1, 0], "{policy:?}");
     Ok(())
 }
@@ -107,8 +106,12 @@ fn wrong_types_are_named() -> Result<()> {
     let right = conf(&pod)?;
     for (key, wrong) in [
         ("accelerate", json!([true, "yes", 1, {}])),
-        ("proxyPorts", json!([5, [], {"outbound": "x"}, {"inbound": 0}, {"inbound": 65536}])),
-        ("proxyUid", json!([-1, "root", 4294967296_i64, 1.5])),
+        ("mode", json!([1, "on", {}])),
+        ("blocking", json!([true, "yes"])),
+        ("watch", json!([1, "all"])),
+        ("trustedPrograms", json!(["envoy", [1], [""], ["sixteen bytes is"]])),
+        ("pollingPrograms", json!(["envoy", [""]])),
+        ("mptcp", json!([false, "off"])),
         ("queueLimit", json!([0, -1, "2M", 4294967296_i64])),
         ("excludedNamespaces", json!(["a", [1], {}])),
         ("excludedPorts", json!([80, [0], [65536], ["80"], vec![1; 17]])),
@@ -144,11 +147,11 @@ fn wrong_types_are_named() -> Result<()> {
 fn unknown_keys_warn() -> Result<()> {
     let node = Node::new("unknown")?;
     let mut spec = PodSpec::new("a");
-    spec.conf = keys(json!({"queuelimit": 5, "proxyPorts": {"inbund": 1}, "proxyUid": null}));
+    spec.conf = keys(json!({"queuelimit": 5, "proxyPorts": {"inbound": 1}, "proxyUid": null}));
     let pod = node.pod_with(spec)?;
     ensure!(is_accelerated(&node, &pod)?);
     let log = fs::read_to_string(node.log())?;
-    for key in ["queuelimit", "proxyPorts.inbund"] {
+    for key in ["queuelimit", "proxyPorts"] {
         let warned = |line: &str| line.contains("WARN") && line.contains(&format!("`{key}`"));
         ensure!(log.lines().any(warned), "{key}: {log}");
     }
