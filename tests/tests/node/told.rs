@@ -178,7 +178,9 @@ fn rates_in_a_pipe() -> Result<()> {
     let told = || fs::read_to_string(host.node.dir.join("status"));
     let seen = until("a rate", || {
         crate::install::host::talk(&a, &b)?;
-        let rates = |text: &String| text.lines().any(|line| line.contains("KiB/s in "));
+        let rates = |text: &String| {
+            text.lines().any(|line| line.contains("/s in ") && !line.contains("now: 0.0 B"))
+        };
         Ok(Some(told()?).filter(rates))
     });
     watching.kill()?;
