@@ -354,6 +354,10 @@ fn is_classified(dir: &Path) -> bool {
 fn mptcp() -> Finding {
     let enabled = fs::read_to_string("/proc/sys/net/mptcp/enabled");
     match enabled.as_deref().map(str::trim) {
+        Ok("1") if shim::mptcp::is_safe() => Finding::ok(
+            "mptcp",
+            "on: MPTCP's own connections stay TCP; what its listeners accept from others takes part",
+        ),
         Ok("1") => Finding::ok("mptcp", "on: what MPTCP sockets connect or accept stays TCP"),
         _ => Finding::ok("mptcp", "off"),
     }

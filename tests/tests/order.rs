@@ -85,7 +85,7 @@ impl Pods {
         for pod in &self.shunted {
             let counters = self.node.counters(pod)?;
             ensure!(
-                counters.paired > 0 && counters.shunted.bytes > 0,
+                counters.paired > 0 && counters.plain.total() > 0,
                 "{}: {counters:?}",
                 pod.name
             );

@@ -83,7 +83,7 @@ pub fn passive(ctx: &SockOpsContext) {
         return add(&mut pod.counters.not_paired.unproven, 1);
     }
     // Another program runs after this one and may take away callbacks here, as it did there.
-    let is_overruled = peer.entered != 0 && !overruled::holds(&peer) || overruled::is_known(pod);
+    let is_overruled = peer.entered != 0 && overruled::has_lost(&peer) || overruled::is_known(pod);
     let not_paired = &mut pod.counters.not_paired;
     let left_alone = if excluded(&pod.policy, port) {
         Some(&mut not_paired.excluded_port)

@@ -104,7 +104,7 @@ fn is_alone(flow: &Flow) -> bool {
 /// The socket that leaves goes when nobody is inside send(2) of its peer, or its peer has left; and with
 /// it that peer. `flow.stage` was set in an earlier callback.
 #[inline(always)]
-pub fn go_if_idle(ctx: &SockOpsContext, flow: &Flow) {
+pub fn go_if_idle(ctx: &SockOpsContext, flow: &mut Flow) {
     if flow.stage == Flow::LEAVING {
         if !psock::is_in_use(flow.peer.sock) && is_idle(flow) && psock::of(flow.own.sock).is_some()
         {
@@ -116,6 +116,8 @@ pub fn go_if_idle(ctx: &SockOpsContext, flow: &Flow) {
         && psock::of(flow.peer.sock).is_none()
         && is_idle(flow)
     {
+        flow.why = Reasons::LEFT;
+        flow.stage = Flow::LEAVING;
         callbacks::leave(ctx, flow);
     }
 }

@@ -5,32 +5,43 @@
 //! of what came at a seam. They are asked for again where one is left; a connection that has lost them
 //! goes by TCP, and so do its pod's later ones.
 
+use core::mem::offset_of;
+
 use shim::layout::{End, Flow, Pod};
 
 use super::verdict::Why;
-use crate::state::{
-    callbacks,
-    maps::{self, add},
+use crate::{
+    kernel::fields,
+    state::{
+        callbacks,
+        maps::{self, add},
+    },
 };
 
 /// Whether both ends have what they need. If not, for good.
 #[inline(always)]
 pub fn check(flow: &mut Flow) -> Result<(), Why> {
-    if holds(&flow.own) && holds(&flow.peer) {
+    if !has_lost(&flow.own) && !has_lost(&flow.peer) {
         return Ok(());
     }
     flow.stage = Flow::LEAVING;
     Err(Why::Overruled)
 }
 
-/// Whether an end's callbacks are there. If not, its pod is known by that.
+/// Whether an end's callbacks were taken away. Its pod is known by that then.
 #[inline(always)]
-pub fn holds(end: &End) -> bool {
-    let is_held = callbacks::are_held(end.sock);
-    if !is_held && let Some(pod) = maps::pod(end.pod) {
+pub fn has_lost(end: &End) -> bool {
+    if callbacks::are_held(end.sock) {
+        return false;
+    }
+    // One that leaves gives them back itself, after it has said so; one that is closed has none.
+    let cookie = fields::read::<u64>(end.flow, offset_of!(Flow, own.cookie) as u32);
+    let stage = fields::read::<u32>(end.flow, offset_of!(Flow, stage) as u32);
+    let is_in = cookie == Some(end.cookie) && stage.is_some_and(|stage| stage < Flow::LEAVING);
+    if is_in && let Some(pod) = maps::pod(end.pod) {
         add(&mut pod.counters.to_tcp.overruled, 1);
     }
-    is_held
+    is_in
 }
 
 #[inline(always)]

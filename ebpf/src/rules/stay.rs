@@ -9,7 +9,10 @@ use shim::layout::{Distrust, Flow, Reasons, Trust};
 use super::{reader, trust};
 use crate::{
     kernel::{fields, psock, sock},
-    state::{callbacks, flow, habits, maps},
+    state::{
+        callbacks, flow, habits,
+        maps::{self, add},
+    },
 };
 
 /// Something has come for the socket, or it sends something: the latter first by the ACK that makes the
@@ -46,8 +49,11 @@ fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
         true => Reasons::SLEEPS,
         false => Reasons::PEER,
     };
-    callbacks::leave(ctx, flow);
+    if let Some(pod) = maps::pod(flow.own.pod) {
+        add(pod.counters.plain.counter(flow.why), 1);
+    }
     flow.stage = Flow::PLAIN;
+    callbacks::leave(ctx, flow);
     // What it does is looked at all the same.
     callbacks::begin_plain(ctx, flow, flow.trusted == 0);
 }

@@ -48,7 +48,7 @@ fn programs(kind: Kind) -> &'static [&'static Program] {
 }
 
 fn beside(kind: Kind, place: Place) -> Result<()> {
-    let node = Node::watching("beside")?;
+    let node = Node::learning("beside")?;
     for (program, role) in programs(kind).iter().flat_map(|it| ROLES.map(|role| (it, role))) {
         let see = |[server, client]: &[Pod; 2]| role(program, &Pair { server, client });
         let plain = see(&[node.outside("server")?, node.outside("client")?])?;
