@@ -21,6 +21,8 @@ use crate::{
 /// How long somebody may write into a file that was replaced meanwhile, and how often to look.
 const ORPHANED: Duration = Duration::from_secs(3);
 pub const LOOK: Duration = Duration::from_millis(100);
+/// After trouble of which nothing may tell that it is over, as of a file system that was read-only.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What is remembered from one look to the next.
 pub struct Keeper {
@@ -62,7 +64,13 @@ impl Keeper {
         binary: bool,
     ) -> Kept {
         let kept = match node.claim(Purpose::Keep) {
-            Ok(Claimed::Held(_claim)) => self.keep_claimed(node, reader, pause, binary),
+            Ok(Claimed::Held(_claim)) => {
+                let kept = self.keep_claimed(node, reader, pause, binary);
+                if kept.is_err() {
+                    *pause = RETRY.min(*pause);
+                }
+                kept
+            }
             Ok(Claimed::Busy) => {
                 *pause = LOOK.min(*pause);
                 return Kept::Busy;

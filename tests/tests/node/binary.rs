@@ -33,8 +33,15 @@ const BREAKS: [(&str, Break); 5] = [
     ("bytes", |path| fs::write(path, "")),
     ("gone", |path| fs::remove_file(path)),
     ("another's", |path| std::os::unix::fs::chown(path, Some(4711), None)),
-    ("a link to nowhere", |path| fs::remove_file(path).and_then(|()| symlink("nowhere", path))),
+    ("a link to nowhere", |path| replaced_by_a_link(path)),
 ];
+
+/// At once, as `watch` may put the plugin back in between.
+fn replaced_by_a_link(path: &Path) -> io::Result<()> {
+    let link = path.with_extension("link");
+    symlink("nowhere", &link)?;
+    fs::rename(link, path)
+}
 
 fn finding(host: &Host) -> Result<Value> {
     let doctor = shuntctl::run([
@@ -79,8 +86,12 @@ fn mode_lost() -> Result<()> {
         })?;
     }
     // What cannot be put back is told.
-    fs::remove_file(&binary)?;
-    mounted(&host.bin_dir, MsFlags::MS_RDONLY, || health("503 Service").map(drop))?;
+    let folder = fs::File::open(&host.bin_dir)?;
+    mounted(&host.bin_dir, MsFlags::MS_RDONLY, || {
+        // By the mount below, which can be written.
+        nix::unistd::unlinkat(&folder, "shunt", nix::unistd::UnlinkatFlags::NoRemoveDir)?;
+        health("503 Service").map(drop)
+    })?;
     health("200 OK")?;
     is_whole(&host)
 }
