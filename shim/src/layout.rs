@@ -270,7 +270,7 @@ pub struct Flow {
     pub seam: u32,
     /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`]. Read by the peer.
     pub stage: u32,
-    /// [`Reasons::index`] of why it is [`Flow::PLAIN`].
+    /// [`Reasons::LEARNING`] and so on: why it is [`Flow::PLAIN`].
     pub why: u32,
     /// [`Trust`] in the own program; 0: none.
     pub trusted: u32,
@@ -444,6 +444,9 @@ pub struct Reasons {
     pub left: u64,
     /// The sockhash is full, or the kernel refused.
     pub refused: u64,
+    /// Nothing: so that four bits of an index name a counter.
+    #[cfg_attr(feature = "std", serde(skip))]
+    pub reserved: [u64; 4],
 }
 
 impl Reasons {
@@ -459,24 +462,6 @@ impl Reasons {
     pub const OBSERVED: u32 = 9;
     pub const LEFT: u32 = 10;
     pub const REFUSED: u32 = 11;
-
-    #[inline(always)]
-    pub fn counter(&mut self, index: u32) -> &mut u64 {
-        match index {
-            Self::LEARNING => &mut self.learning,
-            Self::SLEEPS => &mut self.sleeps,
-            Self::SPLICES => &mut self.splices,
-            Self::COUNTS_UNREAD => &mut self.counts_unread,
-            Self::WAITS_FOR_ALL => &mut self.waits_for_all,
-            Self::ZEROCOPY => &mut self.zerocopy,
-            Self::IO_URING => &mut self.io_uring,
-            Self::LISTENER => &mut self.listener,
-            Self::PEER => &mut self.peer,
-            Self::OBSERVED => &mut self.observed,
-            Self::LEFT => &mut self.left,
-            _ => &mut self.refused,
-        }
-    }
 
     pub fn total(&self) -> u64 {
         let Self { learning, sleeps, splices, counts_unread, waits_for_all, .. } = *self;

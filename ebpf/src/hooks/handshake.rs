@@ -13,7 +13,7 @@ use crate::{
     state::{
         callbacks::{self, field},
         flow, listener,
-        maps::{self, PAIRS, POD_IPS, add},
+        maps::{self, PAIRS, POD_IPS, add, add_reason},
         sockhash,
     },
 };
@@ -120,7 +120,7 @@ pub fn passive(ctx: &SockOpsContext) {
         }
         Err(why) => {
             stays_plain(ctx, flow, why);
-            add(pod.counters.plain.counter(why), 1);
+            add_reason(&mut pod.counters.plain, why, 1);
             count_peer(&peer);
             if peer.entered != 0 {
                 sockhash::leave(peer.cookie);
@@ -139,7 +139,7 @@ fn count_peer(peer: &End) {
         _ => Some(Reasons::PEER),
     };
     if let (Some(why), Some(pod)) = (why, maps::pod(peer.pod)) {
-        add(pod.counters.plain.counter(why), 1);
+        add_reason(&mut pod.counters.plain, why, 1);
     }
 }
 

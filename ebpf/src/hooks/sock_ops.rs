@@ -18,7 +18,7 @@ use crate::{
     state::{
         callbacks::{self, field},
         flow, habits, listener,
-        maps::{self, add},
+        maps::{self, add, add_reason},
         sockhash,
     },
 };
@@ -113,7 +113,7 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
     let Some(peer) = flow::peer(flow) else { return };
     let Some(pod) = maps::pod(flow.own.pod) else { return };
     let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
-    add(pod.counters.plain_bytes.counter(flow.why), sent);
+    add_reason(&mut pod.counters.plain_bytes, flow.why, sent);
     let would = flow.why == Reasons::OBSERVED
         && trust::of(&flow.own) != 0
         && (flow.peer_trust != 0 || trust::of(&peer) != 0);

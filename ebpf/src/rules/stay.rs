@@ -11,7 +11,7 @@ use crate::{
     kernel::{fields, psock, sock},
     state::{
         callbacks, flow, habits,
-        maps::{self, add},
+        maps::{self, add_reason},
     },
 };
 
@@ -49,8 +49,9 @@ fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
         true => Reasons::SLEEPS,
         false => Reasons::PEER,
     };
-    if let Some(pod) = maps::pod(flow.own.pod) {
-        add(pod.counters.plain.counter(flow.why), 1);
+    // The passive end counts for one that it does not join.
+    if blocks && let Some(pod) = maps::pod(flow.own.pod) {
+        add_reason(&mut pod.counters.plain, flow.why, 1);
     }
     flow.stage = Flow::PLAIN;
     callbacks::leave(ctx, flow);

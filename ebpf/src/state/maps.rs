@@ -139,3 +139,14 @@ pub fn add(counter: &mut u64, n: u64) {
         );
     }
 }
+
+/// Counts for a reason: [`Reasons::LEARNING`] and so on.
+#[inline(always)]
+pub fn add_reason(reasons: &mut Reasons, reason: u32, n: u64) {
+    let mut index = u64::from(reason);
+    // SAFETY: there are sixteen words. In assembly, so that the verifier sees the bound.
+    unsafe {
+        core::arch::asm!("{index} &= 15", index = inout(reg) index);
+        add(&mut *core::ptr::from_mut(reasons).cast::<u64>().add(index as usize), n);
+    }
+}
