@@ -154,6 +154,7 @@ fn of_pod(counters: &Counters) -> Vec<Sample> {
             observed,
             left,
             refused,
+            ..
         } = reasons;
         samples.extend([
             (name, "learning", learning),
