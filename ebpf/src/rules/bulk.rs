@@ -112,6 +112,7 @@ pub fn go_if_idle(ctx: &SockOpsContext, flow: &mut Flow) {
             count(flow);
         }
     } else if flow.stage == Flow::SETTLED
+        && flow.peer.cookie != 0
         && peer_leaves(flow)
         && psock::of(flow.peer.sock).is_none()
         && is_idle(flow)
