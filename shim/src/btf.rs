@@ -112,6 +112,12 @@ pub fn has_function(function: &str) -> anyhow::Result<bool> {
     Ok(Btf::parse(&data)?.find(FUNC, function).is_some())
 }
 
+/// Whether this kernel has a structure.
+pub fn has_structure(name: &str) -> anyhow::Result<bool> {
+    let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
+    Ok(Btf::parse(&data)?.find(STRUCT, name).is_some())
+}
+
 /// Whether a structure of this kernel's has a field.
 pub fn has_field(structure: &str, field: &str) -> anyhow::Result<bool> {
     let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;

@@ -72,6 +72,10 @@ pub fn attach(ebpf: &mut Ebpf, way: Watch) -> anyhow::Result<Vec<(String, FdLink
             let link = watcher.attach("sys_enter").context("sys_enter")?;
             links.push((name::SYSCALLS.to_owned(), FdLink::from(watcher.take_link(link)?)));
         }
+        // Before Linux 6.1 the kernel warns of such programs with maps that grow, in its log.
+        Watch::Kprobe if !btf::has_structure("bpf_mem_alloc")? => {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP).into());
+        }
         Watch::Fentry | Watch::Kprobe => {
             let btf = Btf::from_sys_fs()?;
             for (watcher, function, is_everywhere) in name::WATCHERS {

@@ -60,13 +60,11 @@ pub fn splices(sock: u64) {
     }
 }
 
-/// ioctl(2).
+/// ioctl(2) with FIONREAD.
 #[inline(always)]
-pub fn asks(sock: u64, request: u32) {
-    if request == FIONREAD
-        && fields::fionread() != Fionread::ALL
-        && let Some(watched) = habits::watched_socket(sock)
-    {
+pub fn asks(sock: u64) {
+    let Some(watched) = habits::watched_socket(sock) else { return };
+    if fields::fionread() != Fionread::ALL {
         habits::bad_sign(sock, watched, Watched::FIONREAD);
     }
 }

@@ -62,7 +62,9 @@ pub fn sendmsg(call: &impl Call) {
 /// tcp_ioctl(struct sock *, int cmd, …), and tcp_bpf_ioctl
 #[inline(always)]
 pub fn ioctl(call: &impl Call) {
-    watch::asks(call.parameter(0), call.parameter(1) as u32);
+    if call.parameter(1) as u32 == watch::FIONREAD {
+        watch::asks(call.parameter(0));
+    }
 }
 
 /// io_send_zc(struct io_kiocb *, …): its file comes first.

@@ -35,7 +35,7 @@ pub fn run(ctx: &RawTracePointContext) {
     if is_send {
         watch::sends(sock, flags);
     } else if number == calls.ioctl {
-        watch::asks(sock, watch::FIONREAD);
+        watch::asks(sock);
     } else if number == calls.splice {
         watch::splices(sock);
     } else {
