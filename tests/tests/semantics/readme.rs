@@ -26,7 +26,7 @@ pub fn lists(name: &str, pods: &Pods) -> Result<Option<bool>> {
         None => place.is_empty(),
         Some(("before Linux", version)) => release()? < parse(version)?,
         Some(("from Linux", version)) => release()? >= parse(version)?,
-        Some(("without", "trampolines")) => !has_trampolines(pods),
+        Some(("where programs are not", "watched")) => !are_watched(pods),
         Some(("some", "kernels")) => return Ok(None),
         Some(_) => bail!("README: {name}: where is {place:?}?"),
     }))
@@ -41,8 +41,8 @@ pub fn names_only(rows: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the programs that need them are loaded.
-fn has_trampolines(pods: &Pods) -> bool {
+/// Whether anything that watches is loaded.
+fn are_watched(pods: &Pods) -> bool {
     let watches = pods.node.pin("watches").read_dir();
     watches.is_ok_and(|mut pins| pins.next().is_some())
 }
