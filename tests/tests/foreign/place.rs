@@ -122,6 +122,8 @@ pub fn compare(name: &str, expect: Expect, program: fn(&Place) -> Result<String>
         for time in ["first", "then"] {
             let way = format!("{way}_{time}");
             same(&expected, &verdict(&way, server, client)?).context(way.clone())?;
+            // Workers of a server that was ended would answer for the next.
+            server.kill()?;
         }
         check(expect, node.counters(server)?).with_context(|| way.to_owned())?;
     }
