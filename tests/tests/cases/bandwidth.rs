@@ -56,7 +56,7 @@ fn compare(known_by: fn(&mut PodSpec)) -> Result<()> {
     let plain = through(false).context("by plain TCP")?;
     let attached = through(true).context("between attached pods")?;
     ensure!(
-        plain > 0 && attached <= plain + plain / 4,
+        plain > 0 && attached <= plain * 2,
         "{plain} answers by plain TCP, {attached} between attached pods"
     );
     Ok(())
