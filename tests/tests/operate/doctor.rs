@@ -72,7 +72,7 @@ pub fn says_what_is_true() -> Result<()> {
     before.is("lock", "ok", "free")?;
 
     // What it said could be done is done.
-    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let _pods = (node.pod("a")?, node.pod("b")?);
     before.is("programs", "ok", "")?;
     let watchers = fs::read_dir(node.pin(name::WATCHES))?.flatten();
     let watchers: Vec<_> = watchers.map(|pin| pin.file_name().into_string()).collect();
@@ -82,7 +82,6 @@ pub fn says_what_is_true() -> Result<()> {
         () if are("kprobe") => before.is("watch", "ok", "by kprobes")?,
         () => before.is("watch", "limited", "by name")?,
     }
-    drop((a, b));
     let program = node.pin(name::MESSAGE);
     let program =
         bpftool(["prog".as_ref(), "show".as_ref(), "pinned".as_ref(), program.as_os_str()])?;
