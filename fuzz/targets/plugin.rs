@@ -28,7 +28,8 @@ fuzz_target!(|input: &[u8]| {
     let mut stdin = input;
     for variable in VARIABLES {
         let end = stdin.iter().position(|byte| *byte == 0).unwrap_or(stdin.len());
-        std::env::set_var(variable, OsStr::from_bytes(&stdin[..end]));
+        // SAFETY: the fuzzer has one thread.
+        unsafe { std::env::set_var(variable, OsStr::from_bytes(&stdin[..end])) };
         stdin = &stdin[(end + 1).min(stdin.len())..];
     }
     let mut cni_version = version::NEWEST;
