@@ -56,7 +56,10 @@ struct Pods {
 
 impl Pods {
     fn new(name: &str) -> Result<Self> {
-        let node = Node::new(name)?;
+        Self::on(Node::new(name)?)
+    }
+
+    fn on(node: Node) -> Result<Self> {
         let shunted = [node.pod("a")?, node.pod("b")?];
         let plain = [node.outside("c")?, node.outside("d")?];
         Ok(Self { shunted, plain, node })
@@ -141,7 +144,10 @@ fn slow_readers() -> Result<()> {
     const BURSTS: u64 = 5;
     // More, or larger messages, would be bulk.
     const PACE: Pace = Pace { largest: 1 << 15, ..QUICK };
-    let pods = Pods::new("slow")?;
+    let mut node = Node::new("slow")?;
+    // Less than a burst.
+    node.conf.insert("queueLimit".into(), (1 << 20).into());
+    let pods = Pods::on(node)?;
     let [a, b] = &pods.shunted;
     let slow = Pace { largest: 1 << 16, pause_every: 8 };
     let read = |mut stream: Stream| {
