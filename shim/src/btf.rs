@@ -79,7 +79,6 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sk_msg_size: btf.size("sk_msg")?,
         has_sk_setsockopt: btf.find(FUNC, "sk_setsockopt").is_some().into(),
-        tcp_cb_flags: bytes("tcp_sock", "bpf_sock_ops_cb_flags")?,
         sock_memcg: optional("sock", "sk_memcg"),
         memcg_memory: optional("mem_cgroup", "memory"),
         memcg_socket_pressure: optional("mem_cgroup", "socket_pressure"),

@@ -704,7 +704,6 @@ pub struct Offsets {
     pub sk_msg_size: u32,
     /// 1: programs set options as applications do (from Linux 6.1 on).
     pub has_sk_setsockopt: u32,
-    pub tcp_cb_flags: u32,
     /// 0, as all of `memcg`: this kernel has none.
     pub sock_memcg: u32,
     pub memcg_memory: u32,
@@ -825,7 +824,6 @@ impl Offsets {
         skb_iif: 0,
         sk_msg_size: 0,
         has_sk_setsockopt: 0,
-        tcp_cb_flags: 0,
         sock_memcg: 0,
         memcg_memory: 0,
         memcg_socket_pressure: 0,

@@ -69,7 +69,7 @@ pub fn ask_again(ctx: &SockOpsContext, flow: &Flow) {
 #[inline(always)]
 pub fn are_held(sock: u64) -> bool {
     let wanted = FOR_LIFE | WHILE_IN;
-    fields::read::<u8>(sock, fields::offsets().tcp_cb_flags)
+    fields::read::<u8>(sock, fields::offsets().tcp_callback_flags)
         .is_some_and(|flags| u32::from(flags) & wanted == wanted)
 }
 
