@@ -23,7 +23,7 @@ use std::{
 
 thread_local! {
     /// Nodes made so far: each has a bridge and subnets of its own.
-    static NODES: Cell<u8> = const { Cell::new(0) };
+    static NODES: Cell<u16> = const { Cell::new(0) };
 }
 
 /// A bridge with an IPv4 and an IPv6 subnet, a cgroup subtree, a pin folder and a lock of its own;
@@ -44,14 +44,14 @@ pub struct Node {
     pub bridge: String,
     /// Keys of shunt's conf that all pods of this node have.
     pub conf: Map<String, Value>,
-    number: u8,
+    number: u16,
 }
 
 impl Node {
     /// A node with a pin folder of its own, `/sys/fs/bpf/NAME`.
     ///
     /// # Errors
-    /// Not in a sandbox, a node of that name is there, or more than 200 were made.
+    /// Not in a sandbox, a node of that name is there, or more than 4000 were made.
     pub fn new(name: &str) -> Result<Node> {
         Node::with_pins(name, Path::new("/sys/fs/bpf").join(name))
     }
@@ -62,15 +62,16 @@ impl Node {
     /// As [`Node::new`].
     pub fn with_pins(name: &str, pins: PathBuf) -> Result<Node> {
         let number = NODES.replace(NODES.get() + 1) + 1;
-        ensure!(number <= 200, "too many nodes");
+        ensure!(number <= 4000, "too many nodes");
         let node = Node {
             name: name.into(),
             cgroup: sandbox::cgroup()?.join(name),
             pins,
             lock: Path::new("/run").join(format!("{name}.lock")),
             dir: Path::new("/run").join(name),
-            ipv4: Ipv4Addr::new(10, 77, number, 1),
-            ipv6: Ipv6Addr::new(0xfd77, number.into(), 0, 0, 0, 0, 0, 1),
+            // From 10.77.1.1 to 10.92.160.1: tests have other uses for what is above.
+            ipv4: (0x0a4d_0001 + (u32::from(number) << 8)).into(),
+            ipv6: Ipv6Addr::new(0xfd77, number, 0, 0, 0, 0, 0, 1),
             bridge: format!("node{number}"),
             conf: by_name(),
             number,
@@ -130,7 +131,7 @@ impl Node {
 
     /// bridge and host-local, then shunt if it is wanted, its conf with these keys besides.
     pub fn chain(&self, shunt: bool, version: &str, extra: &Map<String, Value>) -> Chain {
-        let Node { number, bridge, .. } = self;
+        let Node { ipv4, number, bridge, .. } = self;
         let mut plugins = vec![json!({
             "type": "bridge",
             "bridge": bridge,
@@ -139,7 +140,7 @@ impl Node {
                 "type": "host-local",
                 "dataDir": self.dir.join("ipam"),
                 "ranges": [
-                    [{"subnet": format!("10.77.{number}.0/24")}],
+                    [{"subnet": format!("{}/24", Ipv4Addr::from(u32::from(*ipv4) & !0xff))}],
                     [{"subnet": format!("fd77:{number:x}::/64")}],
                 ],
                 "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
