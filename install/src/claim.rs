@@ -19,7 +19,7 @@ use nix::{
 
 const LEAVING: &[u8] = b"uninstall\n";
 /// In a pod, its uid: the manifest sets it.
-const POD: &str = "POD_UID";
+const POD: &str = "SHUNT_POD";
 
 /// Released on drop.
 pub struct Claim {

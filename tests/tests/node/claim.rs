@@ -74,7 +74,7 @@ fn older_pod_ends_later() -> Result<()> {
     host.write_primary()?;
     let in_pod = |uid: &str, command: &str| -> Result<i32> {
         let mut shuntctl = shuntctl::command()?;
-        shuntctl.args(host.arguments(command)?).env("POD_UID", uid);
+        shuntctl.args(host.arguments(command)?).env("SHUNT_POD", uid);
         let status = shuntctl.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
         status.code().context("killed")
     };
