@@ -68,8 +68,8 @@ const REDIS_CLIENT: &str = r#"
     case $MODE in
     first)
         for size in $SIZES; do redis-cli $at -x set "file:$size" <$size; done
-        bench -c 1 -n 20 -t ping,set,get
-        bench -c 1 -n 200 -P 16 incr counted ;;
+        bench -c 8 -n 200 -t ping,set,get
+        bench -c 8 -n 2000 -P 16 incr counted ;;
     keep)
         bench -c 8 -n 2000 -t ping,set,get
         bench -c 8 -n 4000 -P 16 incr counted ;;
