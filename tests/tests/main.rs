@@ -8,6 +8,7 @@ mod forging;
 mod guards;
 mod install;
 mod load;
+mod mesh;
 mod node;
 mod operate;
 mod order;
@@ -42,6 +43,7 @@ fn all() -> Vec<Trial> {
         node::tests(),
         deploy::tests(),
         operate::tests(),
+        mesh::tests(),
         churn::tests(),
         semantics::tests(),
         cases::tests(),
