@@ -1,6 +1,7 @@
 //! A mesh without sidecars: each pod's connections are captured by a proxy of the node, whose sockets are
 //! in the pod's network namespace and in another pod's cgroup.
 
+mod leaving;
 mod legs;
 
 use anyhow::Result;
@@ -20,6 +21,7 @@ use tests::{
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("mesh::each_leg_takes_the_short_way", legs::each_leg_takes_the_short_way),
+        trial("mesh::what_leaves_never_enters", leaving::what_leaves_never_enters),
     ]
 }
 
