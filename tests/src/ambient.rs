@@ -29,12 +29,18 @@ pub fn enrol(pod: &Pod) -> Result<()> {
     routes(pod, "add")
 }
 
-/// Takes away what [`enrol`] made.
+/// Takes away what [`enrol`] made. What is still captured may hang from then on: iptables on nf_tables
+/// removes a base chain with its last rule, and without those the kernel rewrites no address any more.
 ///
 /// # Errors
 /// As [`enrol`].
 pub fn release(pod: &Pod) -> Result<()> {
-    restore(pod, "*mangle\nCOMMIT\n*nat\nCOMMIT\n")?;
+    let gone = |table| {
+        let jumps = "-D PREROUTING -j ISTIO_PRERT\n-D OUTPUT -j ISTIO_OUTPUT";
+        let chains = "-F ISTIO_PRERT\n-F ISTIO_OUTPUT\n-X ISTIO_PRERT\n-X ISTIO_OUTPUT";
+        format!("*{table}\n{jumps}\n{chains}\nCOMMIT\n")
+    };
+    restore(pod, &(gone("mangle") + &gone("nat")))?;
     routes(pod, "del")
 }
 
@@ -84,6 +90,7 @@ fn routes(pod: &Pod, verb: &str) -> Result<()> {
 
 fn restore(pod: &Pod, rules: &str) -> Result<()> {
     let mut command = Command::new("iptables-restore");
+    command.arg("--noflush");
     let mut process = pod.start(0, command.stdin(Stdio::piped()).stderr(Stdio::piped()))?;
     process.stdin.take().context("no stdin")?.write_all(rules.as_bytes())?;
     let status = process.wait()?;

@@ -22,11 +22,7 @@ pub struct Leg {
 impl Leg {
     /// # Errors
     /// Of getsockopt(2).
-    pub fn of(
-        name: &str,
-        socket: &impl AsRawFd,
-        (sent, received): (u64, u64),
-    ) -> io::Result<Self> {
+    pub fn of(name: &str, socket: &impl AsRawFd, (sent, received): (u64, u64)) -> io::Result<Self> {
         let (sent_by_tcp, received_by_tcp) = tcp_bytes(socket)?;
         Ok(Self { name: name.into(), sent, received, sent_by_tcp, received_by_tcp })
     }

@@ -109,9 +109,8 @@ pub fn tcp_bytes(socket: &impl AsRawFd) -> io::Result<(u64, u64)> {
     let mut size = size_of_val(&info) as libc::socklen_t;
     let (level, at) = (libc::IPPROTO_TCP, info.as_mut_ptr().cast());
     // SAFETY: the value outlives the call and is of that size.
-    let ret = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, libc::TCP_INFO, at, &raw mut size)
-    };
+    let ret =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, libc::TCP_INFO, at, &raw mut size) };
     if ret == 0 {
         Ok((info[BYTES_ACKED], info[BYTES_ACKED + 1]))
     } else {

@@ -1,6 +1,9 @@
 //! A mesh without sidecars: each pod's connections are captured by a proxy of the node, whose sockets are
 //! in the pod's network namespace and in another pod's cgroup.
 
+mod crowd;
+mod disturbed;
+mod dnat;
 mod leaving;
 mod legs;
 
@@ -22,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("mesh::each_leg_takes_the_short_way", legs::each_leg_takes_the_short_way),
         trial("mesh::what_leaves_never_enters", leaving::what_leaves_never_enters),
+        trial("mesh::errors_are_those_without_shunt", disturbed::errors_are_those_without_shunt),
     ]
 }
 

@@ -21,7 +21,9 @@ pub struct Stream {
 }
 
 /// The connection itself is to be driven by somebody.
-pub async fn client(carrier: Carrier) -> Result<(SendRequest<Bytes>, h2::client::Connection<Carrier, Bytes>)> {
+pub async fn client(
+    carrier: Carrier,
+) -> Result<(SendRequest<Bytes>, h2::client::Connection<Carrier, Bytes>)> {
     let mut settings = h2::client::Builder::new();
     settings.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     Ok(settings.handshake(carrier).await?)

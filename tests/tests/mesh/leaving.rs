@@ -1,8 +1,7 @@
 //! No connection that leaves the node is ever in the sockhash, whoever makes it: shown by the map, while
 //! they are open.
 
-use super::{ANSWER, ASK, SIZE, enrol, proxy_pod};
-use crate::pairing::command;
+use super::{ANSWER, ASK, SIZE, dnat::Dnat, enrol, proxy_pod};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::{fs, net::SocketAddrV4};
@@ -31,8 +30,8 @@ pub fn what_leaves_never_enters() -> Result<()> {
     let at = |pod: &Pod| SocketAddrV4::new(pod.ipv4, PORT);
 
     // By the node's address, and back to the relay itself.
-    let node_port = NodePort::open(&node, at(&server))?;
     let to = SocketAddrV4::new(node.ipv4, NODE_PORT);
+    let node_port = Dnat::open(to, at(&server))?;
     // Application and relay, relay and application; not the relay's own two.
     let open = Open::start((&client, to), &server, 1)?;
     ensure!(node.sockets()?.len() == 4, "by the NodePort: {}", node.sockets()?.len());
@@ -40,7 +39,8 @@ pub fn what_leaves_never_enters() -> Result<()> {
     drop(node_port);
 
     // Both ends of what stays on the node are there, and nothing else.
-    for (from, to, ends) in [(&client, &outside, 2), (&plain, &outside, 0), (&outside, &server, 2)] {
+    for (from, to, ends) in [(&client, &outside, 2), (&plain, &outside, 0), (&outside, &server, 2)]
+    {
         let way = format!("{} to {}", from.name, to.name);
         let before = node.counters(&proxy)?;
         let open = Open::start((from, at(to)), to, OPEN).with_context(|| way.clone())?;
@@ -96,30 +96,5 @@ impl Open {
         self.end.raise()?;
         self.end.raise()?;
         self.tasks.into_iter().try_for_each(Task::join)
-    }
-}
-
-/// As kube-proxy makes it, in the node's own network namespace.
-struct NodePort([String; 2]);
-
-impl NodePort {
-    fn open(node: &Node, to: SocketAddrV4) -> Result<Self> {
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-        let rules = Self([
-            format!("PREROUTING -p tcp -d {} --dport {NODE_PORT} -j DNAT --to-destination {to}", node.ipv4),
-            format!("POSTROUTING -p tcp -d {} -j MASQUERADE", to.ip()),
-        ]);
-        rules.0.iter().try_for_each(|rule| command("iptables", &format!("-t nat -A {rule}")))?;
-        Ok(rules)
-    }
-}
-
-impl Drop for NodePort {
-    fn drop(&mut self) {
-        for rule in &self.0 {
-            if let Err(error) = command("iptables", &format!("-t nat -D {rule}")) {
-                eprintln!("{error:#}");
-            }
-        }
     }
 }

@@ -106,10 +106,10 @@ impl Mesh {
             legs.extend(ask(from, via, ends[0], EXCHANGES).with_context(|| ends.join(" to "))?);
             legs.extend(task.join()?);
         }
+        legs.extend(relay.end()?);
         for pod in [client, server] {
             ambient::release(pod)?;
         }
-        legs.extend(relay.end()?);
         Ok(legs)
     }
 }
