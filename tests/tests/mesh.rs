@@ -24,6 +24,7 @@ use tests::{
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("mesh::each_leg_takes_the_short_way", legs::each_leg_takes_the_short_way),
+        trial("mesh::a_proxy_older_than_shunt", legs::a_proxy_older_than_shunt),
         trial("mesh::what_leaves_never_enters", leaving::what_leaves_never_enters),
         trial("mesh::errors_are_those_without_shunt", disturbed::errors_are_those_without_shunt),
     ]

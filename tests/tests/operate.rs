@@ -55,7 +55,7 @@ fn keys(node: &Node) -> Map<String, Value> {
 }
 
 /// A net.d with the node's list, and the folder of the plugins.
-fn net_d(node: &Node) -> Result<[String; 4]> {
+pub fn net_d(node: &Node) -> Result<[String; 4]> {
     let dir = node.dir.join("net.d");
     fs::create_dir_all(&dir)?;
     let chain = node.chain(true, "1.0.0", &keys(node));

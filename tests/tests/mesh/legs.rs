@@ -1,14 +1,17 @@
 //! Each connection of a mesh on one node takes the short way, and none that leaves the node.
 
 use super::{SERVICE, ask, enrol, serve};
+use crate::operate::{call, net_d};
 use anyhow::{Context as _, Result, anyhow, ensure};
-use std::{env, net::SocketAddrV4};
+use serde_json::json;
+use std::{env, net::SocketAddrV4, thread::sleep};
 use tests::{
     ambient,
     leg::Leg,
     node::Node,
     pod::Pod,
     relay::{Relay, Routes},
+    task::PATIENCE,
     traffic::PORT,
     waypoint,
 };
@@ -48,8 +51,7 @@ pub fn each_leg_takes_the_short_way() -> Result<()> {
     ensure!(by_tcp.iter().all(is_tcp), "without shunt: {}", told(&by_tcp));
     // Strangers first.
     let [_, legs] = talks(&node, &Mesh::new(&node, Node::pod)?)?;
-    let right = |leg: &Leg| leg.shares().iter().all(|share| *share >= 0.95);
-    ensure!(legs.iter().all(right), "{}", told(&legs));
+    ensure!(legs.iter().all(by_short_way), "{}", told(&legs));
     Ok(())
 }
 
@@ -63,6 +65,51 @@ fn talks<const N: usize>(node: &Node, mesh: &Mesh) -> Result<[[Leg; LEGS.len()];
         talks.push(LEGS.map(|name| Leg::sum(&legs, name)));
     }
     talks.try_into().map_err(|_| anyhow!("as many as were asked for"))
+}
+
+/// The proxy, its listeners in the applications' network namespaces and the pods were there before shunt.
+pub fn a_proxy_older_than_shunt() -> Result<()> {
+    let mut node = Node::learning("older_proxy")?;
+    node.conf.insert("trustedPrograms".into(), json!(["ztunnel"]));
+    let [proxy, client, server] =
+        [node.outside("ztunnel")?, node.outside("client")?, node.outside("server")?];
+    let to = SocketAddrV4::new(server.ipv4, PORT);
+    let routes = Routes { services: [(SERVICE, to)].into(), ..Routes::default() };
+    let relay = Relay::start(&proxy, &routes)?;
+    // Nothing runs in the others, but their sockets are asked for by the proxy.
+    let _idle = [client.spawn(sleep_long)?, server.spawn(sleep_long)?];
+    for pod in [&client, &server] {
+        enrol(pod, &[&relay])?;
+    }
+    let args = net_d(&node)?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let adopted = call(&node, "adopt", &args)?;
+    let of_proxy = adopted.lines.iter().find(|pod| pod["uid"] == proxy.uid).context("the proxy")?;
+    // Three ports in each of two pods.
+    ensure!(of_proxy["listeners"] == 6, "{adopted:?}");
+    let talk = || -> Result<Vec<Leg>> {
+        let serving = serve(&server, "server", EXCHANGES)?;
+        let asked = ask(&client, SERVICE, "client", EXCHANGES)?;
+        Ok([asked, serving.join()?].concat())
+    };
+    talk().context("while the applications are strangers")?;
+    let legs = talk()?;
+    let sums = ["client", "server"].map(|name| Leg::sum(&legs, name));
+    ensure!(sums.iter().all(by_short_way), "{}", told(&sums));
+    let legs = relay.end()?;
+    // Between relays from the first byte on.
+    let sums = ["relay to relay", "relay from relay"].map(|name| Leg::sum(&legs, name));
+    ensure!(sums.iter().all(by_short_way), "{}", told(&sums));
+    Ok(())
+}
+
+fn sleep_long() -> Result<()> {
+    sleep(PATIENCE);
+    Ok(())
+}
+
+fn by_short_way(leg: &Leg) -> bool {
+    leg.shares().iter().all(|share| *share >= 0.95)
 }
 
 fn told(legs: &[Leg]) -> String {
