@@ -4,6 +4,7 @@ mod bulk;
 mod cases;
 mod churn;
 mod deploy;
+mod dnat;
 mod forging;
 mod guards;
 mod install;

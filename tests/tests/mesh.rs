@@ -3,7 +3,6 @@
 
 mod crowd;
 mod disturbed;
-mod dnat;
 mod leaving;
 mod legs;
 

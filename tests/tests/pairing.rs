@@ -1,11 +1,12 @@
 //! Which two sockets are one connection, whatever was rewritten on the way.
 
-use crate::{scale::scaled, sidecar};
+use crate::{dnat::Dnat, scale::scaled, sidecar};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
+use serde_json::json;
 use shim::{
     cgroup::Cgroup,
     datapath::{Names, Wants},
@@ -13,7 +14,7 @@ use shim::{
 };
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener},
     os::fd::AsRawFd,
     process::Command,
     thread,
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         trial("pairing::capture_is_seen", capture_is_seen),
         trial("pairing::nat_between_pods", nat_between_pods),
         trial("pairing::service_address_stays_tcp", service_address_stays_tcp),
+        trial("pairing::service_cidrs_enter_on_trial", service_cidrs_enter_on_trial),
         trial("pairing::same_loopback_ports_in_two_pods", same_loopback_ports_in_two_pods),
         trial("pairing::one_source_port_to_two_destinations", one_source_port_to_two_destinations),
         trial("pairing::a_hundred_thousand_connections", a_hundred_thousand_connections),
@@ -234,30 +236,59 @@ fn nat_between_pods() -> Result<()> {
     counts.into_iter().try_for_each(|count| count.shunted(1, EXCHANGES))
 }
 
+/// A Service's address, and how the pods are to be reached by it.
+const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 80);
+
 /// A ClusterIP may lead off the node at the next connection, so its sockets never enter.
 fn service_address_stays_tcp() -> Result<()> {
     let node = Node::new("service")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let count = Count::start(&node, &a)?;
-    let service = Ipv4Addr::new(10, 96, 0, 10);
-    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-    let rules = [
-        format!("PREROUTING -p tcp -d {service} -j DNAT --to-destination {}:{PORT}", b.ipv4),
-        format!("POSTROUTING -p tcp -d {} -j MASQUERADE", b.ipv4),
-    ];
-    for rule in &rules {
-        command("iptables", &format!("-t nat -A {rule}"))?;
-    }
+    let _dnat = Dnat::open(SERVICE, SocketAddrV4::new(b.ipv4, PORT))?;
     let server = answering(&b, b.ipv4.into())?;
-    let asked = a.run(|| ask(Stream::connect((service, 80), NonBlocking)?));
-    for rule in &rules {
-        command("iptables", &format!("-t nat -D {rule}"))?;
-    }
-    asked?;
+    a.run(|| ask(Stream::connect(SERVICE, NonBlocking)?))?;
     server.join()?;
     count.untouched()?;
     assert_eq!(node.counters(&a)?.not_paired.remote, 1);
     assert_eq!(node.counters(&b)?.not_paired.no_peer, 1);
+    Ok(())
+}
+
+/// Where the configuration says that it is one: its sockets enter, and leave with the first ACK if no pod
+/// of this node has answered.
+fn service_cidrs_enter_on_trial() -> Result<()> {
+    let mut node = Node::new("trial")?;
+    node.conf.insert("serviceCIDRs".into(), json!(["fd00:96::/112", "10.96.0.0/12"]));
+    let (a, b, outside) = (node.pod("a")?, node.pod("b")?, node.outside("outside")?);
+    let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
+    let dnat = Dnat::open(SERVICE, SocketAddrV4::new(b.ipv4, PORT))?;
+    let server = answering(&b, b.ipv4.into())?;
+    a.run(|| ask(Stream::connect(SERVICE, NonBlocking)?))?;
+    server.join()?;
+    counts.into_iter().try_for_each(|count| count.shunted(1, EXCHANGES))?;
+    drop(dnat);
+
+    let _dnat = Dnat::open(SERVICE, SocketAddrV4::new(outside.ipv4, PORT))?;
+    let server = answering(&outside, outside.ipv4.into())?;
+    let before = node.counters(&a)?;
+    let entered = a.run(|| {
+        let stream = Stream::connect(SERVICE, NonBlocking)?;
+        let first = node.sockets()?.len();
+        ask(stream.try_clone()?)?;
+        Ok([first, node.sockets()?.len()])
+    })?;
+    server.join()?;
+    assert_eq!(entered, [1, 0], "in the sockhash at first, and after an exchange");
+    let now = node.counters(&a)?;
+    assert_eq!(now.not_paired.unanswered - before.not_paired.unanswered, 1);
+    // Then it has all of TCP again: only what was sent before the first ACK has passed the program.
+    let passed = now.by_tcp.messages - before.by_tcp.messages;
+    assert!(passed <= 1 && now.shunted == before.shunted, "{passed} messages, {now:?}");
+    // No other address is taken for one.
+    let server = answering(&outside, outside.ipv4.into())?;
+    a.run(|| ask(Stream::connect((outside.ipv4, PORT), NonBlocking)?))?;
+    server.join()?;
+    assert_eq!(node.counters(&a)?.not_paired.remote, now.not_paired.remote + 1);
     Ok(())
 }
 
@@ -510,7 +541,7 @@ fn what_leaves_the_node_never_enters() -> Result<()> {
 fn excluded_ports_stay_tcp() -> Result<()> {
     let node = Node::new("excluded")?;
     let mut spec = PodSpec::new("b");
-    spec.conf.insert("excludedPorts".into(), serde_json::json!([PORT]));
+    spec.conf.insert("excludedPorts".into(), json!([PORT]));
     let (a, b) = (node.pod("a")?, node.pod_with(spec)?);
     let count = Count::start(&node, &b)?;
     converse((&b, &a), b.ipv4.into(), NonBlocking, answer, ask)?;

@@ -4,10 +4,9 @@
 use super::{
     SERVICE,
     crowd::{Crowd, Order, Tally, echo},
-    dnat::Dnat,
     enrol,
 };
-use crate::scale::scaled;
+use crate::{dnat::Dnat, scale::scaled};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::{net::SocketAddrV4, thread::sleep, time::Duration};

@@ -1,7 +1,8 @@
 //! No connection that leaves the node is ever in the sockhash, whoever makes it: shown by the map, while
 //! they are open.
 
-use super::{ANSWER, ASK, SIZE, dnat::Dnat, enrol, proxy_pod};
+use super::{ANSWER, ASK, SIZE, enrol, proxy_pod};
+use crate::dnat::Dnat;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::{fs, net::SocketAddrV4};
