@@ -3,6 +3,7 @@
 
 mod crowd;
 mod disturbed;
+mod kmesh;
 mod leaving;
 mod legs;
 
@@ -25,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         trial("mesh::each_leg_takes_the_short_way", legs::each_leg_takes_the_short_way),
         trial("mesh::a_proxy_older_than_shunt", legs::a_proxy_older_than_shunt),
         trial("mesh::what_leaves_never_enters", leaving::what_leaves_never_enters),
+        trial("mesh::beside_kmesh", kmesh::beside_kmesh),
         trial("mesh::errors_are_those_without_shunt", disturbed::errors_are_those_without_shunt),
     ]
 }

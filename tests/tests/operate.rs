@@ -67,7 +67,8 @@ pub fn net_d(node: &Node) -> Result<[String; 4]> {
     Ok(["--net-dir".into(), text(&dir), "--bin-dir".into(), text(bin_dir)])
 }
 
-fn until(what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+/// Waits for something that comes by itself.
+pub fn until(what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !holds()? {
         ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
