@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use shim::{
     cgroup::{self, Cgroup, PodCgroup},
     datapath::Datapath,
+    sleepers,
 };
 
 use crate::{
@@ -63,6 +64,10 @@ impl Adopt {
         let adoption = Adoption::new(datapath, cni, logs)?;
         for pod in adoption.pods() {
             output.print(&adoption.adopt(&pod));
+        }
+        // Of those that were accelerated before; the others have done nothing yet.
+        if let Some(mut datapath) = Datapath::open(&datapath.pin_path)? {
+            sleepers::look(datapath.habits(), &adoption.root)?;
         }
         Ok(Exit::Done)
     }

@@ -82,8 +82,13 @@ fn judge(habit: &Habit, policy: &Policy) -> (&'static str, Option<&'static str>)
 }
 
 fn waits(waits: &Waits) -> String {
-    let Waits { nonblocking, polls, sleeps } = *waits;
-    let seen = [(nonblocking, "non-blocking"), (polls, "polls"), (sleeps, "sleeps")];
+    let Waits { nonblocking, polls, sleeps, switches } = *waits;
+    let seen = [
+        (nonblocking, "non-blocking"),
+        (polls, "polls"),
+        (sleeps, "sleeps"),
+        (switches, "switches"),
+    ];
     let seen: Vec<_> =
         seen.into_iter().filter(|(count, _)| *count > 0).map(|(_, how)| how).collect();
     if seen.is_empty() { "-".to_owned() } else { seen.join(", ") }

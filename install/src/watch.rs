@@ -19,7 +19,7 @@ use nix::{
         signalfd::SignalFd,
     },
 };
-use shim::lock::Lock;
+use shim::{cgroup, lock::Lock, sleepers};
 
 use crate::{
     binary::{self, Binary},
@@ -35,6 +35,8 @@ use crate::{
 
 /// How often to look where the kernel tells of nothing.
 const DEAF: Duration = Duration::from_secs(1);
+/// How often to look at who sleeps in recv(2).
+const SLEEPERS: Duration = Duration::from_secs(5);
 
 /// Keep shunt on this node until SIGTERM: its binary, and its entry where a primary rewrites its list
 #[derive(clap::Args)]
@@ -81,6 +83,7 @@ impl Watch {
             keeper: Keeper::new(wanted),
             sweep: self.sweep,
             swept: Instant::now(),
+            asked: Instant::now(),
             ears: None,
             known_binary: None,
             told: None,
@@ -91,7 +94,8 @@ impl Watch {
         }
         loop {
             // Before looking: what happens from here on wakes it again.
-            let mut pause = if watcher.listen() { self.sweep } else { DEAF.min(self.sweep) };
+            let most = SLEEPERS.min(self.sweep);
+            let mut pause = if watcher.listen() { most } else { DEAF.min(most) };
             watcher.look(&reader, &mut pause);
             let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
             let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
@@ -113,6 +117,8 @@ struct Watcher {
     keeper: Keeper,
     sweep: Duration,
     swept: Instant,
+    /// When who sleeps was last looked at.
+    asked: Instant,
     /// What the kernel tells of, and of which folders.
     ears: Option<(Inotify, BTreeSet<PathBuf>)>,
     /// What tells that the binary in its place is still the one that was compared.
@@ -131,6 +137,14 @@ impl Watcher {
             self.swept = Instant::now();
             if let Err(error) = self.forget_pods() {
                 log::warn!("cannot sweep: {error:#}");
+            }
+        }
+        if self.asked.elapsed() >= SLEEPERS {
+            self.asked = Instant::now();
+            match self.look_at_sleepers() {
+                Ok(0) => {}
+                Ok(found) => log::info!("{found} programs sleep in recv(2) and take EAGAIN there"),
+                Err(error) => log::warn!("cannot look at who sleeps in recv(2): {error:#}"),
             }
         }
         let is_known = self.binary().is_some() && self.binary() == self.known_binary;
@@ -211,6 +225,12 @@ impl Watcher {
         }
         folders.retain(|folder| folder.is_dir());
         folders
+    }
+
+    fn look_at_sleepers(&self) -> Result<usize> {
+        let datapath = shim::datapath::Datapath::open(&self.host.datapath.pin_path)?;
+        let Some(mut datapath) = datapath else { return Ok(0) };
+        sleepers::look(datapath.habits(), &cgroup::root()?)
     }
 
     fn forget_pods(&self) -> Result<()> {

@@ -23,6 +23,8 @@ pub mod drain;
 #[cfg(feature = "std")]
 pub mod habits;
 #[cfg(feature = "std")]
+mod jdk;
+#[cfg(feature = "std")]
 mod listeners;
 #[cfg(feature = "std")]
 pub mod load;
@@ -38,6 +40,8 @@ pub mod paths;
 pub mod probe;
 #[cfg(feature = "std")]
 pub mod refusal;
+#[cfg(feature = "std")]
+pub mod sleepers;
 #[cfg(feature = "std")]
 mod trial;
 #[cfg(feature = "std")]

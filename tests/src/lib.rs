@@ -40,6 +40,7 @@ pub mod ring;
 pub mod root;
 pub mod sandbox;
 pub mod shuntctl;
+pub mod smc;
 pub mod sockopt;
 pub mod table;
 pub mod talk;

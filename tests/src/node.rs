@@ -105,6 +105,11 @@ impl Node {
         Ok(node)
     }
 
+    /// Its pods trust the tests' own processes in blocking mode too, where those poll first.
+    pub fn poll_in_blocking_mode(&mut self) {
+        self.conf.insert("pollingPrograms".into(), json!([own_name()]));
+    }
+
     /// A pod with shunt in its chain.
     ///
     /// # Errors
@@ -242,11 +247,12 @@ impl Node {
 
 /// The tests' own processes are trusted from their first byte on.
 fn by_name() -> Map<String, Value> {
-    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
-    Map::from_iter([(
-        "trustedPrograms".into(),
-        json!([own.trim_end(), "envoy", "python3", "python3.11"]),
-    )])
+    let named = json!([own_name(), "envoy", "python3", "python3.11"]);
+    Map::from_iter([("trustedPrograms".into(), named)])
+}
+
+fn own_name() -> String {
+    fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().into()
 }
 
 impl Drop for Node {

@@ -18,10 +18,10 @@ use std::{
     time::Duration,
 };
 use tests::{
-    bpftool,
+    bpftool, needs,
     node::Node,
     pod::{Pod, PodSpec},
-    sockopt,
+    smc, sockopt,
     task::{Signal, Task},
     traffic::{Mode::NonBlocking, PORT, Pace, Pattern, Stream, converse, listen, receive, send},
     trial,
@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("guards::options_are_refused", options_are_refused),
         trial("guards::zerocopy_stays_tcp", zerocopy_stays_tcp),
+        needs(trial("guards::smc_stays_tcp", smc_stays_tcp), smc::socket().is_ok(), "no SMC"),
         trial("guards::unanswered_leaves", unanswered_leaves),
         trial("guards::unaccepted_leaves", unaccepted_leaves),
         trial("guards::full_sockhash_is_tcp", full_sockhash_is_tcp),
@@ -100,6 +101,34 @@ fn options_are_refused() -> Result<()> {
         Ok(sockopt::set_raw(&listener, libc::SOL_SOCKET, libc::SO_RCVBUF, &[0; 8192]).is_ok())
     })?;
     assert!(long, "an option of 8192 bytes");
+    Ok(())
+}
+
+/// SMC takes its sockets' bytes elsewhere where both ends have it, so they are not TCP's to hand over.
+fn smc_stays_tcp() -> Result<()> {
+    let node = Node::new("smc")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let to = SocketAddr::from((b.ipv4, PORT));
+    let by_tcp = || Ok(Stream::connect(to, NonBlocking)?);
+    let by_smc = || Stream::connect_with(smc::socket()?, to);
+    for connect in [&by_tcp, &by_smc] as [&dyn Fn() -> Result<Stream>; 2] {
+        let listening = Signal::new()?;
+        let server: Task<()> = b.spawn(|| {
+            let listener = smc::listen(to)?;
+            listening.raise()?;
+            warm(&mut Stream::accept(&listener, NonBlocking)?, false)
+        })?;
+        listening.wait()?;
+        a.run(|| {
+            let mut stream = connect()?;
+            stream.socket.set_nonblocking(true)?;
+            warm(&mut stream, true)
+        })?;
+        server.join()?;
+    }
+    let (client, server) = (node.counters(&a)?, node.counters(&b)?);
+    ensure!(client.shunted.messages + server.shunted.messages == 0, "{client:?} {server:?}");
+    ensure!(server.plain.listener == 2 && client.plain.listener == 1, "{client:?} {server:?}");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Which programs are handed bytes: those that were seen to read them, and for how long.
 
+mod tolerant;
+
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use nix::{
@@ -30,6 +32,10 @@ pub fn tests() -> Vec<Trial> {
         trial("trust::reaches_who_polls_first", reaches_who_polls_first),
         trial("trust::sleepers_have_none", sleepers_have_none),
         trial("trust::sleepers_have_it_if_asked_for", sleepers_have_it_if_asked_for),
+        trial("trust::those_that_never_block_have_it", those_that_never_block_have_it),
+        trial("trust::those_that_switch_have_none", those_that_switch_have_none),
+        trial("trust::java_takes_part", tolerant::java_takes_part),
+        trial("trust::java_of_another_kind_does_not", tolerant::java_of_another_kind_does_not),
         trial("trust::one_that_splices_is_alone", one_that_splices_is_alone),
         trial("trust::ends_with_a_late_sign", ends_with_a_late_sign),
         trial("trust::goes_with_the_pod", goes_with_the_pod),
@@ -150,6 +156,39 @@ fn sleepers_have_it_if_asked_for() -> Result<()> {
     };
     let (a, b) = (pod("a")?, pod("b")?);
     is_accelerated(&node, (&b, &a), Blocking, slept)
+}
+
+/// Of a program some of whose sockets sleep.
+fn those_that_never_block_have_it() -> Result<()> {
+    let node = Node::learning("some")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    talk((&b, &a), NonBlocking, slept)?;
+    talk((&b, &a), Blocking, slept)?;
+    let before = short(&node, [&a, &b])?;
+    talk((&b, &a), Blocking, slept)?;
+    ensure!(short(&node, [&a, &b])? == before, "a sleeper was handed bytes");
+    ensure!(node.habits(&b)?.iter().any(|(_, habit)| habit.waits.sleeps > 0));
+    is_accelerated(&node, (&b, &a), NonBlocking, slept)
+}
+
+/// One socket that sleeps at times could be handed bytes while it does.
+fn those_that_switch_have_none() -> Result<()> {
+    let node = Node::learning("switch")?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let switches: Read1 = |stream, buffer| {
+        let (first, rest) = buffer.split_at_mut(1);
+        stream.socket.set_nonblocking(false)?;
+        slept(stream, first)?;
+        stream.socket.set_nonblocking(true)?;
+        slept(stream, rest)
+    };
+    talk((&b, &a), NonBlocking, switches)?;
+    let before = node.counters(&b)?;
+    talk((&b, &a), NonBlocking, slept)?;
+    let after = node.counters(&b)?;
+    assert_eq!(after.shunted, before.shunted);
+    assert_eq!(after.plain.sleeps, before.plain.sleeps + 1);
+    Ok(())
 }
 
 /// Two servers in one pod: what one does is nothing to the other.

@@ -23,7 +23,8 @@ pub const FIONREAD: u32 = 0x541b;
 pub fn reads(sock: u64, flags: u32) {
     let Some(watched) = habits::watched_socket(sock) else { return };
     let waits = flags & MSG_DONTWAIT == 0;
-    if !waits && watched.reads != 0 {
+    let is_known = watched.reads != 0 && watched.seen & Watched::AWAKE != 0;
+    if !waits && is_known {
         return;
     }
     if waits && flags & MSG_WAITALL != 0 {
@@ -41,15 +42,26 @@ pub fn reads(sock: u64, flags: u32) {
         let count = if waits { &mut habit.waits.polls } else { &mut habit.waits.nonblocking };
         *count = count.saturating_add(1);
     }
+    if there && !waits {
+        watched.seen |= Watched::AWAKE;
+        if watched.seen & Watched::SLEEPS != 0 {
+            habits::bad_sign(sock, watched, Watched::SWITCHES);
+        }
+    }
 }
 
 #[inline(always)]
 fn sleeps(sock: u64, watched: &mut Watched) {
     habits::bad_sign(sock, watched, Watched::SLEEPS);
+    if watched.seen & Watched::AWAKE != 0 {
+        habits::bad_sign(sock, watched, Watched::SWITCHES);
+    }
     watched.reads = 1;
     let program = watched.program;
-    if let Some(habit) = habits::of(&program) {
-        habit.sleeper = task::process();
+    if let Some(habit) = habits::of(&program)
+        && let Some(name) = task::process_name()
+    {
+        habit.sleeper = name;
     }
 }
 

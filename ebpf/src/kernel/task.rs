@@ -1,6 +1,6 @@
 //! The running task (`struct task_struct`).
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task};
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 
 use super::fields::{offsets, read};
 
@@ -18,12 +18,6 @@ fn current() -> u64 {
 pub fn process_name() -> Option<Name> {
     let at = offsets();
     read(read::<u64>(current(), at.task_group_leader)?, at.task_comm)
-}
-
-/// PID of its process, as the node knows it.
-#[inline(always)]
-pub fn process() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 /// Whether it has used io_uring.

@@ -31,11 +31,10 @@ pub fn review(ctx: &SockOpsContext, flow: &mut Flow, sends: bool) {
 /// Once the socket was accepted, or its program is known, it is in for good or out.
 #[inline(always)]
 fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
-    let file = sock::file(flow.own.sock);
-    if file.is_none() && flow.trusted == 0 {
+    if sock::file(flow.own.sock).is_none() && flow.trusted == 0 {
         return;
     }
-    let blocks = file.is_some_and(|file| !sock::is_nonblocking(file))
+    let blocks = may_sleep(flow.own.sock)
         && (flow.trusted < Trust::Awake as u32
             || flow.trusted == Trust::Awake as u32 && reader::is_seen_asleep(flow.own))
         && !was_fed(flow);
@@ -71,13 +70,24 @@ fn look_at_own_program(flow: &mut Flow) {
     let Some(pod) = maps::pod(flow.own.pod) else { return };
     let Some(habit) = habits::of_socket(flow.own.cookie) else { return };
     match habit.judge(&pod.policy) {
+        // One that sleeps, of a program whose others never block.
+        Ok(Trust::NonBlocking) if may_sleep(flow.own.sock) => leave(flow, Distrust::Sleeps),
         Ok(trust) => flow.trusted = trust as u32,
         Err(Distrust::NotKnownYet) => (),
-        Err(why) => {
-            flow.why = why.into();
-            flow.stage = Flow::LEAVING;
-        }
+        Err(why) => leave(flow, why),
     }
+}
+
+/// Accepted, and in blocking mode.
+#[inline(always)]
+fn may_sleep(sock: u64) -> bool {
+    sock::file(sock).is_some_and(|file| !sock::is_nonblocking(file))
+}
+
+#[inline(always)]
+fn leave(flow: &mut Flow, why: Distrust) {
+    flow.why = why.into();
+    flow.stage = Flow::LEAVING;
 }
 
 /// Of a connection that is only looked at: whether both ends would take part.

@@ -21,7 +21,7 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
         flow.peer_trust = of(&flow.peer);
         let own = habits::watched(flow.own.cookie);
         size::look_up(flow);
-        flow.urgent = own.is_some_and(|own| own.bad & Watched::URGENT != 0).into();
+        flow.urgent = own.is_some_and(|own| own.seen & Watched::URGENT != 0).into();
     }
     match flow.peer_trust {
         0 => Err(Why::NotTrusted),

@@ -94,10 +94,10 @@ pub fn exchanged(sock: u64, watched: &mut Watched) {
 /// A bad sign of a socket, which a watcher sees before the kernel acts on it; counted once a socket.
 #[inline(always)]
 pub fn bad_sign(sock: u64, watched: &mut Watched, sign: u32) {
-    if watched.bad & sign != 0 {
+    if watched.seen & sign != 0 {
         return;
     }
-    watched.bad |= sign;
+    watched.seen |= sign;
     let program = watched.program;
     if let Some(habit) = of(&program) {
         let count = match sign {
@@ -107,6 +107,7 @@ pub fn bad_sign(sock: u64, watched: &mut Watched, sign: u32) {
             Watched::URGENT => &mut habit.bad.urgent,
             Watched::ZEROCOPY => &mut habit.bad.zerocopy,
             Watched::IO_URING => &mut habit.bad.io_uring,
+            Watched::SWITCHES => &mut habit.waits.switches,
             _ => &mut habit.waits.sleeps,
         };
         *count = count.saturating_add(1);

@@ -35,8 +35,8 @@ pub struct Habit {
     pub exchanges: u32,
     pub waits: Waits,
     pub bad: BadSigns,
-    /// The process that last slept in recv(2), by the PID that the node knows it by.
-    pub sleeper: u32,
+    /// What the process is called that last slept in recv(2), as in [`Program`].
+    pub sleeper: [u8; MAX_PROGRAM],
     /// 1: the sleeper takes EAGAIN as "try again", so that it loses nothing.
     pub tolerant: u32,
     /// 1: the configuration says that it waits in epoll, poll or select in blocking mode too.
@@ -67,6 +67,8 @@ pub struct Waits {
     pub polls: u32,
     /// In blocking mode with nothing there: it sleeps in recv(2).
     pub sleeps: u32,
+    /// One socket slept in blocking mode, and was read in non-blocking mode before or after.
+    pub switches: u32,
 }
 
 /// What a program was seen to do that needs plain TCP.
@@ -126,12 +128,16 @@ impl Habit {
         if io_uring != 0 {
             return Err(Distrust::IoUring);
         }
+        let Waits { nonblocking, sleeps, switches, .. } = self.waits;
         let may_sleep = self.tolerant != 0 || policy.blocking != 0;
-        if self.waits.sleeps != 0 && !may_sleep {
+        let sleeps = sleeps != 0 && !may_sleep;
+        if sleeps && (nonblocking == 0 || switches != 0) {
             return Err(Distrust::Sleeps);
         }
         match self.trusted {
             0 => Err(Distrust::NotKnownYet),
+            // Some of its sockets sleep, others never block.
+            _ if sleeps => Ok(Trust::NonBlocking),
             _ if may_sleep => Ok(Trust::Always),
             Self::NAMED if self.polls == 0 => Ok(Trust::NonBlocking),
             _ => Ok(Trust::Awake),
@@ -159,8 +165,8 @@ pub struct Watched {
     pub program: Program,
     /// 1: something was read by recv(2) since the last exchange.
     pub reads: u32,
-    /// Bits, [`Watched::SPLICE`] and so on: bad signs that were counted of this socket.
-    pub bad: u32,
+    /// Bits, [`Watched::SPLICE`] and so on: what was counted of this socket.
+    pub seen: u32,
     /// `copied_seq` after the last exchange.
     pub copied: u32,
     pub reserved: u32,
@@ -174,6 +180,9 @@ impl Watched {
     pub const ZEROCOPY: u32 = 16;
     pub const SLEEPS: u32 = 32;
     pub const IO_URING: u32 = 64;
+    /// Not bad by itself: read in non-blocking mode.
+    pub const AWAKE: u32 = 128;
+    pub const SWITCHES: u32 = 256;
     /// Those for which a socket that was handed bytes may have missed some.
     pub const MISSES: u32 = Self::SPLICE | Self::FIONREAD | Self::WAITALL;
 }

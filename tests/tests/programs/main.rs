@@ -3,6 +3,7 @@
 
 mod clients;
 mod files;
+mod foretell;
 mod measure;
 mod pairs;
 mod play;

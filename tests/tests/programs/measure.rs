@@ -7,24 +7,48 @@ use shim::layout::{Counters, Habit};
 use std::{collections::BTreeSet, fs};
 use tests::{node::Node, pod::Pod};
 
-/// Messages that some pods sent.
+/// What some pods sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Messages {
+pub struct Sent {
+    /// Messages by the short way.
     shunted: u64,
     /// Counted in segments, as TCP does by itself: shunt's own count knows nothing of sockets that
     /// it left alone.
     by_tcp: u64,
+    bytes: Bytes,
 }
 
-impl Messages {
+/// As shunt counts them: what stays TCP, when its connection ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    shunted: u64,
+    foretold: u64,
+    all: u64,
+}
+
+impl Sent {
     pub fn since(self, before: Self) -> Self {
-        let Self { shunted, by_tcp } = before;
-        Self { shunted: self.shunted - shunted, by_tcp: self.by_tcp - by_tcp }
+        let Bytes { shunted, foretold, all } = before.bytes;
+        Self {
+            shunted: self.shunted - before.shunted,
+            by_tcp: self.by_tcp - before.by_tcp,
+            bytes: Bytes {
+                shunted: self.bytes.shunted - shunted,
+                foretold: self.bytes.foretold - foretold,
+                all: self.bytes.all - all,
+            },
+        }
     }
 
-    /// Of a hundred, those that took the short way. None: there were none.
+    /// Of a hundred messages, those that took the short way. None: there were none.
     pub fn share(self) -> Option<u64> {
         (self.shunted * 100).checked_div(self.shunted + self.by_tcp)
+    }
+
+    /// Of a hundred bytes, those that took the short way or would have.
+    pub fn share_of_bytes(self) -> Option<u64> {
+        let Bytes { shunted, foretold, all } = self.bytes;
+        ((shunted + foretold) * 100).checked_div(all)
     }
 }
 
@@ -32,12 +56,17 @@ impl Messages {
 ///
 /// # Errors
 /// A pod is not accelerated, or gone.
-pub fn messages(node: Option<&Node>, pods: &[Pod]) -> Result<Messages> {
-    let mut all = Messages::default();
+pub fn sent(node: Option<&Node>, pods: &[Pod]) -> Result<Sent> {
+    let mut all = Sent::default();
     for pod in pods {
         all.by_tcp += pod.run(segments)?;
         if let Some(node) = node {
-            all.shunted += node.counters(pod)?.shunted.messages;
+            let Counters { shunted, by_tcp, plain_bytes, foretold_bytes, .. } =
+                node.counters(pod)?;
+            all.shunted += shunted.messages;
+            all.bytes.shunted += shunted.bytes;
+            all.bytes.foretold += foretold_bytes;
+            all.bytes.all += shunted.bytes + by_tcp.bytes + plain_bytes.total();
         }
     }
     Ok(all)
@@ -46,7 +75,7 @@ pub fn messages(node: Option<&Node>, pods: &[Pod]) -> Result<Messages> {
 /// What shunt saw of how programs of these pods read, and why it left connections of theirs alone.
 ///
 /// # Errors
-/// As [`messages`].
+/// As [`sent`].
 pub fn signs(node: &Node, pods: &[Pod]) -> Result<[BTreeSet<String>; 2]> {
     let (mut seen, mut reasons) = (BTreeSet::new(), BTreeSet::new());
     for pod in pods {

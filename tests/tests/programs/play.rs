@@ -2,12 +2,13 @@
 
 use crate::{
     files::{self, SIZES},
-    measure::{self, Messages},
+    measure::{self, Sent},
     program::{Program, Role, SOURCES, UNPACKED},
 };
 use anyhow::{Result, ensure};
 use nix::unistd::{Uid, chown};
 use serde_json::Value;
+use shim::{cgroup, sleepers};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -56,7 +57,7 @@ pub struct Answer {
     /// None: it hung.
     pub ended: Option<ExitStatus>,
     pub took: Duration,
-    pub messages: Messages,
+    pub sent: Sent,
 }
 
 pub struct Play {
@@ -184,12 +185,16 @@ impl<'a> Scene<'a> {
             ["out", "err"].map(|ending| self.dir.join(format!("{mode:?}.{ending}")));
         let mut bash = self.bash(self.program.ask, &asked(mode))?;
         bash.stdout(File::create(&printed)?).stderr(File::create(&complained)?);
-        let before = self.messages()?;
+        let before = self.sent()?;
         let started = Instant::now();
         let mut client = self.pods[1].start(USER, &mut bash)?;
         let mut ended = None;
         while ended.is_none() && started.elapsed() < patience {
             sleep(Duration::from_millis(20));
+            if self.shunt {
+                // As `shuntctl watch` does.
+                sleepers::look(self.node.datapath()?.habits(), &cgroup::root()?)?;
+            }
             ended = client.try_wait()?;
         }
         let took = started.elapsed();
@@ -197,14 +202,14 @@ impl<'a> Scene<'a> {
         if ended.is_none() {
             self.pods[1].kill()?;
         }
-        let after = self.messages()?;
+        let after = self.sent()?;
         Ok(Answer {
             mode,
             printed: String::from_utf8_lossy(&fs::read(printed)?).into(),
             complained: String::from_utf8_lossy(&fs::read(complained)?).into(),
             ended,
             took,
-            messages: after.since(before),
+            sent: after.since(before),
         })
     }
 
@@ -230,8 +235,8 @@ impl<'a> Scene<'a> {
         Ok(bash)
     }
 
-    fn messages(&self) -> Result<Messages> {
-        measure::messages(self.shunt.then_some(self.node), &self.pods)
+    fn sent(&self) -> Result<Sent> {
+        measure::sent(self.shunt.then_some(self.node), &self.pods)
     }
 
     fn signs(&self) -> Result<[BTreeSet<String>; 2]> {

@@ -1,6 +1,8 @@
 //! What is said of a program: whether it differs from plain TCP, and how much took the short way.
 
 use crate::{
+    foretell,
+    measure::Sent,
     play::{Answer, Mode, Play, conf, patience, play},
     program::{Program, Reader},
     table::{self, Row},
@@ -32,11 +34,11 @@ pub fn of(program: &Program) -> Result<()> {
     let shunted = play(program, &node, true, |mode| (patience() / 4).max(took(mode) * 10))
         .context("with shunt")?;
     let differs = differs(&plain, &shunted);
-    let share = |mode| {
+    let sent = |mode| {
         let of = shunted.answers.iter().find(|answer| answer.mode == mode);
-        of.and_then(|answer| answer.messages.share())
+        of.map(|answer| answer.sent)
     };
-    let [kept, new] = [Mode::Keep, Mode::Close].map(share);
+    let [kept, new] = [Mode::Keep, Mode::Close].map(|mode| sent(mode)?.share());
     let watched = watched(&node)?;
     let must = must_take_part(program, &watched);
     table::add(&Row {
@@ -53,6 +55,9 @@ pub fn of(program: &Program) -> Result<()> {
         "only {} of 100 messages took the short way",
         kept.unwrap_or_default()
     );
+    if program.short {
+        foretell::is_given(program, sent(Mode::Keep).and_then(Sent::share_of_bytes))?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! `make bench-sizes`: messages of many sizes on one to many connections, by plain TCP, by AF_UNIX
-//! and the short way, in turn.
+//! and the short way, and where shunt only looks on, in turn.
 
 mod cell;
 mod client;
@@ -44,12 +44,13 @@ struct Args {
 pub struct Row {
     pub cell: Cell,
     /// By the transports, in their order.
-    measured: [Vec<Measured>; 3],
+    measured: [Vec<Measured>; TRANSPORTS.len()],
 }
 
 const PLAIN: usize = 0;
 const UNIX: usize = 1;
 const SHUNT: usize = 2;
+const OBSERVED: usize = 3;
 
 impl Row {
     fn rates(&self, transport: usize) -> Vec<f64> {
@@ -62,6 +63,10 @@ impl Row {
 
     pub fn unix_to_plain(&self) -> Ratio {
         Ratio::new(&self.rates(UNIX), &self.rates(PLAIN))
+    }
+
+    fn observed_to_plain(&self) -> Ratio {
+        Ratio::new(&self.rates(OBSERVED), &self.rates(PLAIN))
     }
 
     fn cpu(&self) -> Ratio {
@@ -90,6 +95,7 @@ impl Row {
             self.unix_to_plain().to_string(),
             self.shunt_to_plain().to_string(),
             format!("{:.2}", self.cpu().median),
+            self.observed_to_plain().to_string(),
             format!("{bound}{}", if reached { "  " } else { " !" }),
         ]
     }
@@ -103,8 +109,11 @@ fn main() -> Result<()> {
     if let Some(limit) = args.queue_limit {
         spec.conf.insert("queueLimit".into(), limit.into());
     }
-    let (plain, shunt) = (node.outside("plain")?, node.pod_with(spec)?);
-    let pods = [&plain, &plain, &shunt];
+    let mut looked_at = PodSpec::new("observed");
+    looked_at.conf.insert("mode".into(), "observe".into());
+    let plain = node.outside("plain")?;
+    let (shunt, observed) = (node.pod_with(spec)?, node.pod_with(looked_at)?);
+    let pods = [&plain, &plain, &shunt, &observed];
     let mut servers = Vec::new();
     for (pod, transport) in pods.into_iter().zip(TRANSPORTS) {
         servers.push(server::start(pod, transport)?);
@@ -114,7 +123,7 @@ fn main() -> Result<()> {
         cell::all().filter(|cell| cell.to_string().contains(&args.only)).collect();
     let mut rows = Vec::new();
     for (number, &cell) in cells.iter().enumerate() {
-        let mut measured: [Vec<Measured>; 3] = Default::default();
+        let mut measured: [Vec<Measured>; TRANSPORTS.len()] = Default::default();
         for round in 0..args.rounds as usize {
             // In another order each time, as what ran before may matter.
             for turn in 0..TRANSPORTS.len() {
@@ -133,11 +142,14 @@ fn main() -> Result<()> {
         println!("{}/{}  {}", number + 1, cells.len(), row.text().join("  "));
         rows.push(row);
     }
-    let head = ["", "plain TCP", "AF_UNIX/plain", "shunt/plain", "CPU", "at least"];
+    let head =
+        ["", "plain TCP", "AF_UNIX/plain", "shunt/plain", "CPU", "observed/plain", "at least"];
     println!();
     table::print(&head, &rows.iter().map(Row::text).collect::<Vec<_>>());
     let missed = rows.iter().filter(|row| !row.judge().1).count();
     println!("\n{missed} of {} below what they should reach (!)", rows.len());
+    let observed: Vec<_> = rows.iter().map(|row| row.observed_to_plain().median).collect();
+    println!("observed: {:.3} of plain, the median of all", tests::ratio::median(&observed));
     let counters = node.counters(&shunt)?;
     println!("shunted {:?}, by TCP {:?}, {:?}", counters.shunted, counters.by_tcp, counters.to_tcp);
     fs::create_dir_all(&args.out)?;

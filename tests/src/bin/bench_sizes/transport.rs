@@ -19,9 +19,12 @@ pub enum Transport {
     Unix,
     /// In a pod that is accelerated.
     Shunt,
+    /// In a pod that shunt only looks at.
+    Observed,
 }
 
-pub const TRANSPORTS: [Transport; 3] = [Transport::Plain, Transport::Unix, Transport::Shunt];
+pub const TRANSPORTS: [Transport; 4] =
+    [Transport::Plain, Transport::Unix, Transport::Shunt, Transport::Observed];
 
 /// Of [`Load::SmallBuffers`], bytes.
 const SMALL: usize = 64 << 10;

@@ -35,8 +35,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(to: SocketAddr, number: usize) -> Result<Connection> {
-        let stream = Stream::connect(to, Mode::NonBlocking).context("connect")?.socket;
+    fn open(to: SocketAddr, mode: Mode, number: usize) -> Result<Connection> {
+        let stream = Stream::connect(to, mode).context("connect")?.socket;
         stream.set_nodelay(true)?;
         Ok(Connection {
             stream,
@@ -78,12 +78,12 @@ impl Connection {
 ///
 /// # Errors
 /// A wrong byte, a connection that failed, or no reply for 5 s.
-pub fn run(to: SocketAddr, time: Duration, cgroup: &Path) -> Result<Measured> {
+pub fn run(to: SocketAddr, mode: Mode, time: Duration, cgroup: &Path) -> Result<Measured> {
     let start = Instant::now() + WARM_UP;
     let window = start..start + time;
     thread::scope(|scope| {
         let shares = (0..THREADS).map(|n| (n..CONNECTIONS).step_by(THREADS));
-        let threads = shares.map(|share| scope.spawn(|| drive(to, share, &window)));
+        let threads = shares.map(|share| scope.spawn(|| drive(to, mode, share, &window)));
         let threads: Vec<_> = threads.collect();
         thread::sleep(WARM_UP);
         let meter = Meter::start(cgroup)?;
@@ -100,13 +100,14 @@ pub fn run(to: SocketAddr, time: Duration, cgroup: &Path) -> Result<Measured> {
 /// Some of the connections, until the window ends; the latencies of what was answered in it.
 fn drive(
     to: SocketAddr,
+    mode: Mode,
     numbers: impl Iterator<Item = usize>,
     window: &Range<Instant>,
 ) -> Result<Histogram<u64>> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut connections = Vec::new();
     for number in numbers {
-        let mut connection = Connection::open(to, number)?;
+        let mut connection = Connection::open(to, mode, number)?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, connections.len() as u64);
         epoll.add(&connection.stream, event)?;
         connection.send(Instant::now())?;

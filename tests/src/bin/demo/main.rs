@@ -42,6 +42,9 @@ struct Args {
     /// At the end, keep the last accelerated pods until Enter or ctrl-C
     #[arg(long)]
     hold: bool,
+    /// The TCP load also in blocking mode, behind epoll, by programs named in pollingPrograms
+    #[arg(long)]
+    blocking: bool,
     /// Envoy's binary
     #[arg(long, env)]
     envoy: PathBuf,
@@ -54,11 +57,21 @@ fn main() -> Result<()> {
     let args = Args::parse();
     sandbox::enter(Pins::Host)?;
     let pins = sandbox::pins()?;
-    let node = Node::with_pins("demo", pins.clone())?;
+    let mut node = Node::with_pins("demo", pins.clone())?;
+    let mut scenes: Vec<Scene> = vec![
+        ("TCP", "TCP echo, 1 KB, 64 connections", Mesh::tcp, Series::default()),
+        ("HTTP", "HTTP, 1 KB, 64 connections", Mesh::http, Series::default()),
+    ];
+    if args.blocking {
+        node.poll_in_blocking_mode();
+        let title = "TCP echo, 1 KB, 64 connections in blocking mode";
+        scenes.push(("TCP, blocking", title, Mesh::blocking, Series::default()));
+    }
     let envoy = envoy::mount(&args.envoy)?;
     let time = Duration::from_secs(args.seconds);
 
-    let (mut tcp, mut http, mut last) = (Series::default(), Series::default(), None);
+    let width = scenes.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+    let mut last = None;
     for round in 1..=args.rounds {
         drop(last.take());
         let off = Mesh::new(&node, Half::Off, &envoy)?;
@@ -68,12 +81,14 @@ fn main() -> Result<()> {
         if round % 2 == 0 {
             halves.reverse();
         }
-        for (name, load, series) in
-            [("TCP", Mesh::tcp as Load<'_>, &mut tcp), ("HTTP", Mesh::http, &mut http)]
-        {
+        for (name, _, load, series) in &mut scenes {
             for (mesh, half) in halves {
                 let measured = load(mesh, time)?;
-                println!("round {round}/{}  {name:<4}  {half}  {}", args.rounds, brief(&measured));
+                println!(
+                    "round {round}/{}  {name:<width$}  {half}  {}",
+                    args.rounds,
+                    brief(&measured)
+                );
                 series.half(half).push(measured);
             }
         }
@@ -85,7 +100,7 @@ fn main() -> Result<()> {
     }
     let (evidence, _mesh) = last.context("no round")?;
 
-    let loads = [("TCP echo, 1 KB, 64 connections", &tcp), ("HTTP, 1 KB, 64 connections", &http)];
+    let loads: Vec<_> = scenes.iter().map(|(_, title, _, series)| (*title, series)).collect();
     print(&loads, &evidence);
     warn_of_others(&loads);
     write(&args, &loads, &evidence)?;
@@ -96,7 +111,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-type Load<'n> = fn(&Mesh<'n>, Duration) -> Result<Measured>;
+/// Its name, its title, the load, and what was measured.
+type Scene<'n> = (&'static str, &'static str, fn(&Mesh<'n>, Duration) -> Result<Measured>, Series);
 
 fn brief(measured: &Measured) -> String {
     let [requests, latency, ..] = METRICS.each_ref().map(|metric| (metric.of)(measured));

@@ -17,18 +17,22 @@ use tests::{
     node::Node,
     pod::{Pod, PodSpec},
     task::{PATIENCE, Process, Signal, Task},
-    traffic::{Mode, listen},
+    traffic::{
+        Mode::{self, Blocking, NonBlocking},
+        listen,
+    },
 };
 
 /// An ordinary user, other than the sidecar's.
 const UID: u32 = 1000;
 const ECHO: u16 = 9000;
+const BLOCKING_ECHO: u16 = 9001;
 const HTTP: u16 = 8080;
 
 /// Fresh pods and sidecars, so that no pooled connection is older. Servers and sidecars are ended
 /// before their pods.
 pub struct Mesh<'n> {
-    _servers: [Task<()>; 2],
+    _servers: [Task<()>; 3],
     _sidecars: [Process; 2],
     pub app: Pod,
     pub load: Pod,
@@ -46,7 +50,11 @@ impl<'n> Mesh<'n> {
         };
         let (app, load) = (pod("app")?, pod("load")?);
         Ok(Mesh {
-            _servers: [serve(&app, ECHO, server::echo)?, serve(&app, HTTP, http::answer)?],
+            _servers: [
+                serve(&app, ECHO, NonBlocking, server::echo)?,
+                serve(&app, BLOCKING_ECHO, Blocking, server::echo)?,
+                serve(&app, HTTP, NonBlocking, http::answer)?,
+            ],
             _sidecars: [
                 envoy::start(envoy, &app, HTTP, &node.dir)?,
                 envoy::start(envoy, &load, HTTP, &node.dir)?,
@@ -62,8 +70,20 @@ impl<'n> Mesh<'n> {
     /// # Errors
     /// As [`load::run`].
     pub fn tcp(&self, time: Duration) -> Result<Measured> {
-        let to = SocketAddr::from((self.app.ipv4, ECHO));
-        let task = self.load.spawn_as(UID, || load::run(to, time, &self.node.cgroup))?;
+        self.echo(ECHO, NonBlocking, time)
+    }
+
+    /// The same with load and server in blocking mode, behind epoll.
+    ///
+    /// # Errors
+    /// As [`load::run`].
+    pub fn blocking(&self, time: Duration) -> Result<Measured> {
+        self.echo(BLOCKING_ECHO, Blocking, time)
+    }
+
+    fn echo(&self, port: u16, mode: Mode, time: Duration) -> Result<Measured> {
+        let to = SocketAddr::from((self.app.ipv4, port));
+        let task = self.load.spawn_as(UID, || load::run(to, mode, time, &self.node.cgroup))?;
         task.join_within(time + PATIENCE).context("TCP load")
     }
 
@@ -79,12 +99,12 @@ impl<'n> Mesh<'n> {
     }
 }
 
-fn serve(pod: &Pod, port: u16, protocol: Protocol) -> Result<Task<()>> {
+fn serve(pod: &Pod, port: u16, mode: Mode, protocol: Protocol) -> Result<Task<()>> {
     let listening = Signal::new()?;
     let task = pod.spawn_as(UID, || {
-        let listener = listen((Ipv4Addr::UNSPECIFIED, port), Mode::NonBlocking)?;
+        let listener = listen((Ipv4Addr::UNSPECIFIED, port), mode)?;
         listening.raise()?;
-        server::serve(&listener, protocol)
+        server::serve(&listener, mode, protocol)
     })?;
     listening.wait()?;
     Ok(task)

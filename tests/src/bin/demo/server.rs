@@ -20,19 +20,19 @@ pub fn echo(input: &mut Vec<u8>, output: &mut Vec<u8>) {
     output.append(input);
 }
 
-/// Serves for ever, with [`THREADS`].
+/// Serves for ever, with [`THREADS`]; what it accepts is in that mode, and always waited for in epoll.
 ///
 /// # Errors
 /// epoll fails; what happens on a connection ends only that.
-pub fn serve(listener: &TcpListener, protocol: Protocol) -> Result<()> {
+pub fn serve(listener: &TcpListener, mode: Mode, protocol: Protocol) -> Result<()> {
     thread::scope(|scope| {
-        let others = (1..THREADS).map(|_| scope.spawn(|| run(listener, protocol)));
+        let others = (1..THREADS).map(|_| scope.spawn(|| run(listener, mode, protocol)));
         let _others: Vec<_> = others.collect();
-        run(listener, protocol)
+        run(listener, mode, protocol)
     })
 }
 
-fn run(listener: &TcpListener, protocol: Protocol) -> Result<()> {
+fn run(listener: &TcpListener, mode: Mode, protocol: Protocol) -> Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let listening = listener.as_raw_fd();
     let exclusive = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
@@ -46,8 +46,7 @@ fn run(listener: &TcpListener, protocol: Protocol) -> Result<()> {
             let fd = happened.data() as i32;
             if fd == listening {
                 // Another thread may have been faster.
-                let Ok(Stream { socket: stream, .. }) = Stream::accept(listener, Mode::NonBlocking)
-                else {
+                let Ok(Stream { socket: stream, .. }) = Stream::accept(listener, mode) else {
                     continue;
                 };
                 stream.set_nodelay(true)?;
