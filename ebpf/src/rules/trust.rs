@@ -1,6 +1,6 @@
 //! Trust is earned: no socket is handed bytes before it is known how its program reads.
 //!
-//! It is known from a whole exchange on plain TCP (something was read by recv(2), then something was
+//! It is known from some whole exchanges on plain TCP (something was read by recv(2), then something was
 //! sent, or the connection ended) with good signs only, or from the program's name in the
 //! configuration. One bad sign ends it, for all sockets of that program.
 

@@ -6,6 +6,9 @@ use shim::layout::*;
 use super::maps::{self, CHANGES, HABITS, WATCHED, add};
 use crate::kernel::{fields, psock, sock};
 
+/// Exchanges that make a program known. One is too few: haproxy reads an answer's body by recv(2) where it
+/// comes with the header, and else by splice(2).
+const ENOUGH: u32 = 8;
 /// More than this was not read at once, but is a mistake.
 const SENSIBLE: u32 = 1 << 30;
 
@@ -85,7 +88,7 @@ pub fn exchanged(sock: u64, watched: &mut Watched) {
     if is_more {
         habit.largest = read;
     }
-    if is_more || habit.trusted != Habit::LEARNED {
+    if habit.exchanges >= ENOUGH && (is_more || habit.trusted != Habit::LEARNED) {
         habit.trusted = Habit::LEARNED;
         changed();
     }

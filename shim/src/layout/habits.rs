@@ -103,7 +103,7 @@ pub enum Distrust {
 }
 
 impl Habit {
-    /// A whole exchange on plain TCP with good signs only.
+    /// From whole exchanges on plain TCP with good signs only.
     pub const LEARNED: u32 = 1;
     /// By its name in the configuration.
     pub const NAMED: u32 = 2;

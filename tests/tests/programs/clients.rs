@@ -2,7 +2,7 @@
 
 use crate::program::{
     ASK, Program,
-    Reader::{BlocksAtFirst, CountsUnread, NeverBlocks, PollsFirst, Sleeps, SleepsTolerant},
+    Reader::{BlocksAtFirst, CountsUnread, NeverBlocks, PollsFirst, Sleeps},
 };
 
 pub const ALL: &[Program] = &[
@@ -14,7 +14,7 @@ pub const ALL: &[Program] = &[
     ),
     Program::client(
         "Java HttpURLConnection",
-        SleepsTolerant,
+        CountsUnread,
         "java programs.Ask HttpURLConnection $URL $MODE $ITEMS",
     )
     .short(),
@@ -26,7 +26,7 @@ pub const ALL: &[Program] = &[
     Program::client("OkHttp", BlocksAtFirst, "java programs.Ask OkHttp $URL $MODE $ITEMS"),
     Program::client(
         "Spring RestTemplate",
-        SleepsTolerant,
+        CountsUnread,
         "java programs.Ask RestTemplate $URL $MODE $ITEMS",
     ),
     Program::client("Node http", NeverBlocks, "node $SOURCES/js/ask.js http $URL $MODE $ITEMS"),

@@ -7,6 +7,9 @@ use shim::layout::{Counters, Habit};
 use std::{collections::BTreeSet, fs};
 use tests::{node::Node, pod::Pod};
 
+/// Bytes of an Ethernet frame, without the headers of IPv4 and TCP.
+const SEGMENT: u64 = 1448;
+
 /// What some pods sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
@@ -40,9 +43,11 @@ impl Sent {
         }
     }
 
-    /// Of a hundred messages, those that took the short way. None: there were none.
+    /// Of a hundred segments that TCP would have sent, at least so many took the short way. None: there
+    /// were none.
     pub fn share(self) -> Option<u64> {
-        (self.shunted * 100).checked_div(self.shunted + self.by_tcp)
+        let shunted = self.shunted.max(self.bytes.shunted / SEGMENT);
+        (shunted * 100).checked_div(shunted + self.by_tcp)
     }
 
     /// Of a hundred bytes, those that took the short way or would have.
@@ -79,7 +84,11 @@ pub fn sent(node: Option<&Node>, pods: &[Pod]) -> Result<Sent> {
 pub fn signs(node: &Node, pods: &[Pod]) -> Result<[BTreeSet<String>; 2]> {
     let (mut seen, mut reasons) = (BTreeSet::new(), BTreeSet::new());
     for pod in pods {
-        for (_, Habit { waits, bad, .. }) in node.habits(pod)? {
+        for (_, Habit { waits, bad, connections, .. }) in node.habits(pod)? {
+            if connections == 0 {
+                // Known by name only.
+                continue;
+            }
             seen.extend(counted(waits)?.into_iter().chain(counted(bad)?));
         }
         let Counters { not_paired, plain, .. } = node.counters(pod)?;

@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// When, and on which connections, a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Once, on a connection that shunt knows nothing of.
+    /// As [`Mode::Keep`], seldom, on connections that shunt knows nothing of.
     First,
     /// Often and at most 64 KiB, on connections that are kept: what is measured.
     Keep,
@@ -267,7 +267,7 @@ impl Drop for Scene<'_> {
 /// What a client is asked for, as variables: names of files, and after a `+` what is to be posted.
 fn asked(mode: Mode) -> Vec<(&'static str, String)> {
     let (small, sizes) = match mode {
-        Mode::First => (1, &[][..]),
+        Mode::First => (8, &SIZES[..3]),
         Mode::Keep => (60, &SIZES[..3]),
         Mode::Large => (2, &SIZES[3..]),
         Mode::Close => (2, &SIZES[..]),

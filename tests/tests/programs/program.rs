@@ -32,8 +32,6 @@ pub enum Reader {
     ToAndFro,
     PollsFirst,
     Sleeps,
-    /// The JDK's from 13 on, which waits again when it is told EAGAIN.
-    SleepsTolerant,
     CountsUnread,
     Splices,
 }
@@ -48,7 +46,6 @@ impl Reader {
             Self::ToAndFro => "goes to and fro between modes",
             Self::PollsFirst => "blocking mode, waits in select or poll first",
             Self::Sleeps => "sleeps in recv",
-            Self::SleepsTolerant => "sleeps in recv, but takes EAGAIN well",
             Self::CountsUnread => "asks FIONREAD what there is to read",
             Self::Splices => "splices",
         }
@@ -67,7 +64,7 @@ pub struct Program {
     pub serve: &'static str,
     /// Listens on port 8082 of a third pod, where it is not empty.
     pub origin: &'static str,
-    /// Prints what it was answered, and nothing that differs from run to run. Called three times.
+    /// Prints what it was answered, and nothing that differs from run to run. Called for each mode.
     pub ask: &'static str,
     /// It takes one request on a connection, so that all its messages are first ones.
     pub closes: bool,
