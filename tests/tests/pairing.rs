@@ -20,6 +20,7 @@ use std::{
     thread,
 };
 use tests::{
+    istio::{self, Capture, ISTIO},
     mptcp, needs,
     node::Node,
     pod::{Pod, PodSpec},
@@ -34,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         trial("pairing::server_speaks_first", server_speaks_first),
         trial("pairing::redirect_out_and_in", redirect_out_and_in),
         trial("pairing::capture_is_seen", capture_is_seen),
+        trial("pairing::captures_of_all_kinds", captures_of_all_kinds),
         trial("pairing::nat_between_pods", nat_between_pods),
         trial("pairing::service_address_stays_tcp", service_address_stays_tcp),
         trial("pairing::service_cidrs_enter_on_trial", service_cidrs_enter_on_trial),
@@ -180,8 +182,7 @@ fn mesh_pod(name: &str) -> PodSpec {
 /// Application to sidecar, sidecar to sidecar, sidecar to application: three connections.
 fn redirect_out_and_in() -> Result<()> {
     let node = Node::new("redirect")?;
-    let spec = |name| mesh_pod(name).annotate("sidecar.istio.io/status", "{}");
-    let (a, b) = (node.pod_with(spec("a"))?, node.pod_with(spec("b"))?);
+    let (a, b) = (node.pod_with(mesh_pod("a"))?, node.pod_with(mesh_pod("b"))?);
     for ip in [IpAddr::from(b.ipv4), b.ipv6.into()] {
         let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
         through_sidecars(&a, &b, ip)?;
@@ -213,6 +214,28 @@ fn capture_is_seen() -> Result<()> {
     second.shunted(2, 2 * EXCHANGES).context("the second connection")?;
     assert_eq!(node.sockets()?.len(), 0);
     drop(b);
+    Ok(())
+}
+
+/// By other ports and another user than Istio's, and with TPROXY.
+fn captures_of_all_kinds() -> Result<()> {
+    let node = Node::new("captures")?;
+    for how in [
+        Capture { uid: 2102, outbound: 4140, inbound: 4143, tproxy: false },
+        Capture { tproxy: true, ..ISTIO },
+    ] {
+        let (a, b) = (node.pod("a")?, node.pod("b")?);
+        for pod in [&a, &b] {
+            istio::capture(pod, &how)?;
+        }
+        let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
+        let _sidecars = [sidecar::start_as(&a, &how)?, sidecar::start_as(&b, &how)?];
+        converse((&b, &a), b.ipv4.into(), NonBlocking, answer, ask)
+            .with_context(|| format!("{how:?}"))?;
+        for count in counts {
+            count.shunted(3, 3 * EXCHANGES).with_context(|| format!("{how:?}"))?;
+        }
+    }
     Ok(())
 }
 
