@@ -1,6 +1,9 @@
 //! Which two sockets are one connection, whatever was rewritten on the way.
 
-use crate::{dnat::Dnat, scale::scaled, sidecar};
+mod captured;
+mod services;
+
+use crate::scale::scaled;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::socket::{
@@ -14,13 +17,12 @@ use shim::{
 };
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::AsRawFd,
     process::Command,
     thread,
 };
 use tests::{
-    istio::{self, Capture, ISTIO},
     mptcp, needs,
     node::Node,
     pod::{Pod, PodSpec},
@@ -33,12 +35,12 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("pairing::addresses_of_all_kinds", addresses_of_all_kinds),
         trial("pairing::server_speaks_first", server_speaks_first),
-        trial("pairing::redirect_out_and_in", redirect_out_and_in),
-        trial("pairing::capture_is_seen", capture_is_seen),
-        trial("pairing::captures_of_all_kinds", captures_of_all_kinds),
+        trial("pairing::redirect_out_and_in", captured::redirect_out_and_in),
+        trial("pairing::capture_is_seen", captured::capture_is_seen),
+        trial("pairing::captures_of_all_kinds", captured::captures_of_all_kinds),
         trial("pairing::nat_between_pods", nat_between_pods),
-        trial("pairing::service_address_stays_tcp", service_address_stays_tcp),
-        trial("pairing::service_cidrs_enter_on_trial", service_cidrs_enter_on_trial),
+        trial("pairing::service_address_stays_tcp", services::service_address_stays_tcp),
+        trial("pairing::service_cidrs_enter_on_trial", services::service_cidrs_enter_on_trial),
         trial("pairing::same_loopback_ports_in_two_pods", same_loopback_ports_in_two_pods),
         trial("pairing::one_source_port_to_two_destinations", one_source_port_to_two_destinations),
         trial("pairing::a_hundred_thousand_connections", a_hundred_thousand_connections),
@@ -173,72 +175,6 @@ fn server_speaks_first() -> Result<()> {
     Ok(())
 }
 
-fn mesh_pod(name: &str) -> PodSpec {
-    let mut spec = PodSpec::new(name);
-    spec.redirect = true;
-    spec
-}
-
-/// Application to sidecar, sidecar to sidecar, sidecar to application: three connections.
-fn redirect_out_and_in() -> Result<()> {
-    let node = Node::new("redirect")?;
-    let (a, b) = (node.pod_with(mesh_pod("a"))?, node.pod_with(mesh_pod("b"))?);
-    for ip in [IpAddr::from(b.ipv4), b.ipv6.into()] {
-        let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
-        through_sidecars(&a, &b, ip)?;
-        for count in counts {
-            // Per pod: the application's end, and the two ends of its sidecar.
-            count.shunted(3, 3 * EXCHANGES).with_context(|| ip.to_string())?;
-        }
-    }
-    Ok(())
-}
-
-fn through_sidecars(a: &Pod, b: &Pod, ip: IpAddr) -> Result<()> {
-    let _sidecars = [sidecar::start(a)?, sidecar::start(b)?];
-    converse((b, a), ip, NonBlocking, answer, ask).map(drop)
-}
-
-/// No annotation, port or user id tells that a sidecar captures: its connections themselves do.
-fn capture_is_seen() -> Result<()> {
-    let node = Node::new("captured")?;
-    let (a, b) = (node.pod_with(mesh_pod("a"))?, node.pod_with(mesh_pod("b"))?);
-    let outside = node.outside("outside")?;
-    let first = Count::start(&node, &a)?;
-    // To an address that is not on this node, so that only capture can make it local.
-    let _sidecar = sidecar::start(&a)?;
-    converse((&outside, &a), outside.ipv4.into(), NonBlocking, answer, ask)?;
-    first.shunted(2, 2 * EXCHANGES).context("the first connection")?;
-    let second = Count::start(&node, &a)?;
-    converse((&outside, &a), outside.ipv4.into(), NonBlocking, answer, ask)?;
-    second.shunted(2, 2 * EXCHANGES).context("the second connection")?;
-    assert_eq!(node.sockets()?.len(), 0);
-    drop(b);
-    Ok(())
-}
-
-/// By other ports and another user than Istio's, and with TPROXY.
-fn captures_of_all_kinds() -> Result<()> {
-    let node = Node::new("captures")?;
-    for how in [
-        Capture { uid: 2102, outbound: 4140, inbound: 4143, tproxy: false },
-        Capture { tproxy: true, ..ISTIO },
-    ] {
-        let (a, b) = (node.pod("a")?, node.pod("b")?);
-        for pod in [&a, &b] {
-            istio::capture(pod, &how)?;
-        }
-        let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
-        let _sidecars = [sidecar::start_as(&a, &how)?, sidecar::start_as(&b, &how)?];
-        converse((&b, &a), b.ipv4.into(), NonBlocking, answer, ask)
-            .with_context(|| format!("{how:?}"))?;
-        for count in counts {
-            count.shunted(3, 3 * EXCHANGES).with_context(|| format!("{how:?}"))?;
-        }
-    }
-    Ok(())
-}
-
 /// SNAT at the client (another source than it has), DNAT at the server (another port).
 fn nat_between_pods() -> Result<()> {
     let node = Node::new("nat")?;
@@ -257,62 +193,6 @@ fn nat_between_pods() -> Result<()> {
     a.run(|| ask(Stream::connect((b.ipv4, 80), NonBlocking)?))?;
     assert_eq!(server.join()?, IpAddr::from(alias), "SNAT was at work");
     counts.into_iter().try_for_each(|count| count.shunted(1, EXCHANGES))
-}
-
-/// A Service's address, and how the pods are to be reached by it.
-const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 80);
-
-/// A ClusterIP may lead off the node at the next connection, so its sockets never enter.
-fn service_address_stays_tcp() -> Result<()> {
-    let node = Node::new("service")?;
-    let (a, b) = (node.pod("a")?, node.pod("b")?);
-    let count = Count::start(&node, &a)?;
-    let _dnat = Dnat::open(SERVICE, SocketAddrV4::new(b.ipv4, PORT))?;
-    let server = answering(&b, b.ipv4.into())?;
-    a.run(|| ask(Stream::connect(SERVICE, NonBlocking)?))?;
-    server.join()?;
-    count.untouched()?;
-    assert_eq!(node.counters(&a)?.not_paired.remote, 1);
-    assert_eq!(node.counters(&b)?.not_paired.no_peer, 1);
-    Ok(())
-}
-
-/// Where the configuration says that it is one: its sockets enter, and leave with the first ACK if no pod
-/// of this node has answered.
-fn service_cidrs_enter_on_trial() -> Result<()> {
-    let mut node = Node::new("trial")?;
-    node.conf.insert("serviceCIDRs".into(), json!(["fd00:96::/112", "10.96.0.0/12"]));
-    let (a, b, outside) = (node.pod("a")?, node.pod("b")?, node.outside("outside")?);
-    let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
-    let dnat = Dnat::open(SERVICE, SocketAddrV4::new(b.ipv4, PORT))?;
-    let server = answering(&b, b.ipv4.into())?;
-    a.run(|| ask(Stream::connect(SERVICE, NonBlocking)?))?;
-    server.join()?;
-    counts.into_iter().try_for_each(|count| count.shunted(1, EXCHANGES))?;
-    drop(dnat);
-
-    let _dnat = Dnat::open(SERVICE, SocketAddrV4::new(outside.ipv4, PORT))?;
-    let server = answering(&outside, outside.ipv4.into())?;
-    let before = node.counters(&a)?;
-    let entered = a.run(|| {
-        let stream = Stream::connect(SERVICE, NonBlocking)?;
-        let first = node.sockets()?.len();
-        ask(stream.try_clone()?)?;
-        Ok([first, node.sockets()?.len()])
-    })?;
-    server.join()?;
-    assert_eq!(entered, [1, 0], "in the sockhash at first, and after an exchange");
-    let now = node.counters(&a)?;
-    assert_eq!(now.not_paired.unanswered - before.not_paired.unanswered, 1);
-    // Then it has all of TCP again: only what was sent before the first ACK has passed the program.
-    let passed = now.by_tcp.messages - before.by_tcp.messages;
-    assert!(passed <= 1 && now.shunted == before.shunted, "{passed} messages, {now:?}");
-    // No other address is taken for one.
-    let server = answering(&outside, outside.ipv4.into())?;
-    a.run(|| ask(Stream::connect((outside.ipv4, PORT), NonBlocking)?))?;
-    server.join()?;
-    assert_eq!(node.counters(&a)?.not_paired.remote, now.not_paired.remote + 1);
-    Ok(())
 }
 
 pub fn command(program: &str, args: &str) -> Result<()> {

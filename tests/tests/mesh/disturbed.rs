@@ -20,7 +20,7 @@ use tests::{
 };
 
 /// Between two disturbances.
-const LOAD: Duration = Duration::from_millis(1200);
+const LOAD: Duration = Duration::from_millis(1000);
 
 pub fn errors_are_those_without_shunt() -> Result<()> {
     let mut node = Node::learning("disturbed")?;
@@ -51,7 +51,7 @@ fn story(
         pods.iter().try_for_each(|pod| relay.enrol(pod))?;
         Ok(relay)
     };
-    let some = scaled(16) as usize;
+    let some = scaled(24) as usize;
     let _echo = echo(&server, PORT)?;
     let crowd = Crowd::start(&client, SERVICE)?;
     let mut story = Vec::new();
