@@ -4,7 +4,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::programs::SockOpsContext;
-use shim::layout::{Distrust, Flow, Reasons, Trust};
+use shim::layout::{Distrust, End, Flow, Reasons, Trust};
 
 use super::{reader, trust};
 use crate::{
@@ -97,14 +97,23 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     if flow.own_checked == now {
         return;
     }
-    flow.trusted = trust::of(&flow.own);
+    flow.trusted = trust_now(&flow.own);
     // The active end comes before its peer.
     if let Some(peer) = flow::peer(flow) {
-        flow.peer_trust = trust::of(&peer);
+        flow.peer_trust = trust_now(&peer);
         flow.own_checked = now;
     }
     if flow.trusted != 0 && flow.why != Reasons::OBSERVED {
         callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);
+    }
+}
+
+/// As of the mode that the socket is in.
+#[inline(always)]
+fn trust_now(end: &End) -> u32 {
+    match trust::of(end) {
+        trust if trust == Trust::NonBlocking as u32 && may_sleep(end.sock) => 0,
+        trust => trust,
     }
 }
 

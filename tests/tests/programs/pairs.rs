@@ -37,13 +37,21 @@ const MARIADB: &str = "
 
 const MARIADB_CLIENT: &str = r#"
     at="--no-defaults --protocol=tcp -h $IP -P $PORT -u root"
-    case $MODE in
-    first) mariadb $at -N -e 'create database if not exists tried' ;;
-    keep)
-        for i in {1..500}; do echo "select $i, sha2($i, 256), repeat('x', $i);"; done |
+    ask() {
+        for i in $(seq $1); do echo "select $i, sha2($i, 256), repeat('x', $i);"; done |
             mariadb $at -N tried | sha256sum
-        mariadb-slap $at -a --concurrency=4 --number-of-queries=400 --create-schema=slapped |
-            grep Number ;;
+    }
+    slap() {
+        mariadb-slap $at -a --concurrency=$1 --number-of-queries=$2 --create-schema=slapped | grep Number
+    }
+    case $MODE in
+    first)
+        mariadb $at -N -e 'create database if not exists tried'
+        ask 20
+        slap 1 20 ;;
+    keep)
+        ask 500
+        slap 4 400 ;;
     large)
         mariadb $at -N -e "select repeat('x', 10000000)" | sha256sum
         echo "select sha2('$(head -c 3000000 /dev/zero | tr '\0' x)', 256)" | mariadb $at -N ;;
@@ -58,11 +66,13 @@ const REDIS_CLIENT: &str = r#"
     at="-h $IP -p $PORT"
     bench() { redis-benchmark $at -q "$@" >bench.log 2>&1; ! grep -i error bench.log; }
     case $MODE in
-    first) redis-cli $at set a b ;;
+    first)
+        for size in $SIZES; do redis-cli $at -x set "file:$size" <$size; done
+        bench -c 1 -n 20 -t ping,set,get
+        bench -c 1 -n 200 -P 16 incr counted ;;
     keep)
         bench -c 8 -n 2000 -t ping,set,get
-        bench -c 8 -n 4000 -P 16 incr counted
-        for size in $SIZES; do redis-cli $at -x set "file:$size" <$size; done ;;
+        bench -c 8 -n 4000 -P 16 incr counted ;;
     large)
         bench -c 4 -n 100 -d 100000 -t set,get
         seq 20000 | awk '{ print "SET key:" $1 " " $1 * $1 }' | redis-cli $at --pipe | grep -o 'errors.*'
@@ -78,8 +88,11 @@ const REDIS_CLIENT: &str = r#"
 const MEMCACHED_CLIENT: &str = r#"
     at="--servers=$IP:$PORT"
     for size in $(printf '%s\n' $SIZES | sort -u); do
-        memccp $at --set $size
-        memccat $at $size | sha256sum
+        # Each call is a connection, and few are known by the first.
+        for call in $([ $MODE != first ] || seq 4) last; do
+            memccp $at --set $size
+            memccat $at $size | sha256sum
+        done
     done
     [ $MODE != keep ] || memccat $at $SIZES $SIZES $SIZES | sha256sum
     memcexist $at 1024 && echo there"#;
