@@ -51,7 +51,7 @@ fn story(
         pods.iter().try_for_each(|pod| relay.enrol(pod))?;
         Ok(relay)
     };
-    let some = scaled(24) as usize;
+    let some = scaled(24).max(4) as usize;
     let _echo = echo(&server, PORT)?;
     let crowd = Crowd::start(&client, SERVICE)?;
     let mut story = Vec::new();

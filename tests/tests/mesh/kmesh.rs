@@ -19,7 +19,7 @@ use tests::{
     traffic::{Mode::NonBlocking, PORT, Stream, listen},
 };
 
-const EXCHANGES: u64 = 200;
+const EXCHANGES: u64 = 100;
 
 /// Each connection to the waypoint carries the header, which it checks; every byte is checked by who asks.
 pub fn beside_kmesh() -> Result<()> {

@@ -1,7 +1,10 @@
 //! Each connection of a mesh on one node takes the short way, and none that leaves the node.
 
 use super::{SERVICE, ask, enrol, serve};
-use crate::operate::{call, net_d};
+use crate::{
+    operate::{call, net_d},
+    scale::scaled,
+};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::json;
 use std::{env, net::SocketAddrV4, thread::sleep};
@@ -17,7 +20,9 @@ use tests::{
 };
 
 /// Enough that what goes by TCP before it is known how a program reads does not count.
-const EXCHANGES: u64 = 400;
+fn exchanges() -> u64 {
+    scaled(400).max(100)
+}
 
 struct Mesh {
     proxy: Pod,
@@ -88,8 +93,8 @@ pub fn a_proxy_older_than_shunt() -> Result<()> {
     // Three ports in each of two pods.
     ensure!(of_proxy["listeners"] == 6, "{adopted:?}");
     let talk = || -> Result<Vec<Leg>> {
-        let serving = serve(&server, "server", EXCHANGES)?;
-        let asked = ask(&client, SERVICE, "client", EXCHANGES)?;
+        let serving = serve(&server, "server", exchanges())?;
+        let asked = ask(&client, SERVICE, "client", exchanges())?;
         Ok([asked, serving.join()?].concat())
     };
     talk().context("while the applications are strangers")?;
@@ -149,8 +154,8 @@ impl Mesh {
             (plain, server, at(server), ["plain client", "server"]),
             (client, behind, by_waypoint, ["client", "waypoint to application"]),
         ] {
-            let task = serve(to, ends[1], EXCHANGES)?;
-            legs.extend(ask(from, via, ends[0], EXCHANGES).with_context(|| ends.join(" to "))?);
+            let task = serve(to, ends[1], exchanges())?;
+            legs.extend(ask(from, via, ends[0], exchanges()).with_context(|| ends.join(" to "))?);
             legs.extend(task.join()?);
         }
         legs.extend(relay.end()?);
