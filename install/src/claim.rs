@@ -1,8 +1,10 @@
 //! That shunt is to be on this node: a file, locked by whoever changes something of it, from its
 //! first look to its last change. `uninstall` writes into it that shunt is leaving, and a `watch` that
-//! still runs then leaves the node alone; in the end it takes the file away.
+//! still runs then leaves the node alone; in the end it takes the file away. A pod that installs writes
+//! into it who it is, and an older one that ends later leaves the node to it.
 
 use std::{
+    env,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
@@ -16,6 +18,8 @@ use nix::{
 };
 
 const LEAVING: &[u8] = b"uninstall\n";
+/// In a pod, its uid: the manifest sets it.
+const POD: &str = "SHUNT_POD";
 
 /// Released on drop.
 pub struct Claim {
@@ -32,7 +36,8 @@ pub enum Purpose {
     Resume,
     /// To keep what is here. Waits for nobody.
     Keep,
-    /// Shunt is to be here no more. Waits for whoever holds it.
+    /// Shunt is to be here no more, unless another pod has come to install it. Waits for whoever
+    /// holds it.
     Leave,
 }
 
@@ -100,18 +105,21 @@ fn lock(path: &Path, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
     if !same {
         return Ok(None);
     }
-    let mut is_leaving = Vec::new();
-    (&*held).read_to_end(&mut is_leaving)?;
-    match purpose {
-        Purpose::Keep | Purpose::Resume if !is_leaving.is_empty() => {
-            return Ok(Some(Claimed::Unwanted));
-        }
-        Purpose::Keep | Purpose::Resume => {}
-        Purpose::Install => held.set_len(0)?,
-        Purpose::Leave => {
-            (&*held).rewind()?;
-            (&*held).write_all(LEAVING)?;
-        }
+    let pod = env::var(POD).unwrap_or_default().into_bytes();
+    let mut said = Vec::new();
+    (&*held).read_to_end(&mut said)?;
+    let is_anothers = !pod.is_empty() && ![b"", LEAVING, &pod].contains(&&*said);
+    let says = match purpose {
+        Purpose::Keep | Purpose::Resume if said == LEAVING => return Ok(Some(Claimed::Unwanted)),
+        Purpose::Leave if is_anothers => return Ok(Some(Claimed::Unwanted)),
+        Purpose::Keep | Purpose::Resume => &said,
+        Purpose::Install => &pod,
+        Purpose::Leave => LEAVING,
+    };
+    if says != said {
+        held.set_len(0)?;
+        (&*held).rewind()?;
+        (&*held).write_all(says)?;
     }
     Ok(Some(Claimed::Held(Claim { path: path.to_owned(), _held: held })))
 }

@@ -3,7 +3,7 @@
 //! What the files of a runtime's folder look like: libcni's `conf.go`, containerd's go-cni
 //! `opts.go`, Multus' `docs/configuration.md`.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ pub fn with_entry(text: &str, entry: &Value) -> Result<String> {
         return with_entry(&without_plugin(text, &list, *index), entry);
     }
     let plugins = list.plugins();
-    if serde_json::from_str::<Value>(plugins[kept].get())? == *entry {
+    if value(plugins[kept].get())? == *entry {
         return Ok(text.to_owned());
     }
     let Range { start, end } = span(text, plugins[kept]);
@@ -232,8 +232,8 @@ pub fn list_of(conf: &str) -> Result<String> {
 /// As [`Conf::parse`].
 pub fn entries(text: &str) -> Result<Vec<Value>> {
     let conf = Conf::parse(text)?;
-    let own = conf.own().into_iter().map(|index| serde_json::from_str(conf.plugins()[index].get()));
-    let mut entries = own.collect::<Result<Vec<Value>, _>>()?;
+    let own = conf.own().into_iter().map(|index| value(conf.plugins()[index].get()));
+    let mut entries = own.collect::<Result<Vec<Value>>>()?;
     for delegate in conf.delegates() {
         entries.extend(self::entries(delegate)?);
     }
@@ -247,10 +247,8 @@ pub fn file_of(entry: &Value) -> String {
 
 /// Whether a single plugin's conf is shunt's. libcni takes its keys in any case.
 pub fn is_shunt(plugin: &str) -> bool {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(plugin).unwrap_or_default();
-    let is_own =
-        |value: &RawValue| serde_json::from_str(value.get()).is_ok_and(|kind: Value| kind == SHUNT);
-    members.iter().any(|(key, value)| key.eq_ignore_ascii_case("type") && is_own(value))
+    let Ok(Value::Object(members)) = value(plugin) else { return false };
+    members.iter().any(|(key, value)| key.eq_ignore_ascii_case("type") && value == SHUNT)
 }
 
 fn span(text: &str, part: &RawValue) -> Range<usize> {
@@ -316,6 +314,15 @@ mod tests {
             assert_eq!(value(text).unwrap(), read, "{text}");
         }
         assert!(value("\"\\").is_err() && value(r#""\u12"#).is_err());
+    }
+
+    #[test]
+    fn an_entry_is_known_whatever_else_is_in_it() {
+        let text = r#"{"plugins": [{"type": "a"}, {"type": "shunt", "\ud834": "\ud834"}]}"#;
+        let entry = json!({"type": "shunt", "\u{fffd}": "\u{fffd}"});
+        assert_eq!(entries(text).unwrap(), std::slice::from_ref(&entry));
+        assert_eq!(with_entry(text, &entry).unwrap(), text);
+        assert_eq!(without_entry(text).unwrap(), r#"{"plugins": [{"type": "a"}]}"#);
     }
 
     #[test]

@@ -247,6 +247,9 @@ fn cgroups() -> Finding {
             "cgroups",
             format!("hybrid: version 2 at {}, beside version 1", root.display()),
         ),
+        Err(_) if hierarchies.is_empty() => {
+            Finding::no("cgroups", "none are mounted here", "mount the node's /sys/fs/cgroup here")
+        }
         Err(_) => Finding::no(
             "cgroups",
             "the pods' cgroups are of version 1 only, and programs attach to none but version 2",

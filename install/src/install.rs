@@ -138,7 +138,7 @@ impl Order<'_> {
     /// Each look is one claim on the node, held until the last change.
     pub fn put<W: World>(&self, node: &W, report: &mut Report) -> Result<Exit> {
         if self.must_accelerate
-            && let Err(refusal) = node.load()
+            && let Err(refusal) = node.load(self.wanted)
         {
             report.cannot_accelerate = Some(refusal.to_string());
             return Ok(Exit::CannotAccelerate);
@@ -150,7 +150,8 @@ impl Order<'_> {
                 return Err(anyhow!("shunt was uninstalled while this waited"));
             };
             purpose = Purpose::Resume;
-            report.cannot_accelerate = node.load().err().map(|refusal| refusal.to_string());
+            report.cannot_accelerate =
+                node.load(self.wanted).err().map(|refusal| refusal.to_string());
             report.binary_placed |= node.place()?;
             let unready = match self.plan(node) {
                 Ok(plan) => match make(node, &plan, report) {

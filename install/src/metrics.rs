@@ -3,10 +3,11 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread::{sleep, spawn},
     time::Duration,
 };
 
@@ -17,6 +18,9 @@ use shim::{
         Counters, Late, Node, NotAccelerated, NotPaired, PodId, Reasons, ToTcp, Traffic, Watch,
     },
 };
+
+/// How often to look whether the address is free.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Counters as Prometheus sees them: name, label, value.
 type Sample = (&'static str, &'static str, u64);
@@ -262,13 +266,31 @@ fn answer(mut stream: TcpStream, state: &Shared, pins: &Path) -> Result<()> {
     Ok(stream.write_all((head + &body).as_bytes())?)
 }
 
-/// Begins to serve.
+/// Begins to serve. Where somebody does already, as a `watch` that is about to end, once that is gone.
 ///
 /// # Errors
 /// The address cannot be had.
-pub fn start(address: std::net::SocketAddr, state: Shared, pins: PathBuf) -> Result<()> {
-    let listener = TcpListener::bind(address)?;
-    log::info!("metrics on http://{}/metrics", listener.local_addr()?);
-    std::thread::spawn(move || serve(&listener, &state, &pins));
+pub fn start(address: SocketAddr, state: Shared, pins: PathBuf) -> Result<()> {
+    let bound = match TcpListener::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            log::warn!("{address} is in use; metrics wait until it is free");
+            None
+        }
+        bound => Some(bound?),
+    };
+    spawn(move || {
+        let listener = bound.unwrap_or_else(|| once_free(address));
+        log::info!("metrics on http://{}/metrics", listener.local_addr().unwrap_or(address));
+        serve(&listener, &state, &pins);
+    });
     Ok(())
+}
+
+fn once_free(address: SocketAddr) -> TcpListener {
+    loop {
+        sleep(RETRY);
+        if let Ok(listener) = TcpListener::bind(address) {
+            return listener;
+        }
+    }
 }

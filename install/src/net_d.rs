@@ -210,7 +210,7 @@ impl Edit<'_> {
         let unusable = |why| Unready::Unusable { path: path.to_owned(), why };
         let conf = Conf::parse(&text).map_err(unusable)?;
         let (mut own, others) = drop_ins(all, self.reader.net_dir, &conf)?;
-        let parsed = own.first().and_then(|(_, text)| serde_json::from_str(text).ok());
+        let parsed = own.first().and_then(|(_, text)| conflist::value(text).ok());
         if others == 0 {
             let list = self.with_entry(&text, parsed.as_ref()).map_err(unusable)?;
             let list = change(path, Some(text), Some(list), path);
@@ -310,7 +310,7 @@ pub fn entry(all: &impl Files, dir: &Path) -> Result<Own> {
         let conf = Conf::parse(&text)?;
         let mut entries = conflist::entries(&text)?;
         let (own, _) = drop_ins(all, dir, &conf).unwrap_or_default();
-        entries.extend(own.iter().filter_map(|(_, text)| serde_json::from_str(text).ok()));
+        entries.extend(own.iter().filter_map(|(_, text)| conflist::value(text).ok()));
         if let Some(entry) = entries.into_iter().next() {
             let (version, name) = (conf.newest_version(), conf.name);
             return Ok(Own { list: path, entry, name, version });

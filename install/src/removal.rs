@@ -90,7 +90,7 @@ impl Removal {
     fn without(&mut self, path: &Path, text: &str) -> Result<Option<String>> {
         let is_own = conflist::is_shunt(text);
         if is_own {
-            self.entries.push(serde_json::from_str(text)?);
+            self.entries.push(conflist::value(text)?);
         }
         Conf::parse(text)?;
         self.entries.extend(conflist::entries(text)?);

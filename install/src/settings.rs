@@ -5,12 +5,15 @@ use std::path::Path;
 use serde::Deserialize as _;
 use shim::load::Settings;
 
-use crate::{net_d, world::Disk};
+use crate::{entry::Wanted, net_d, world::Disk};
 
-/// As the plugin reads them. Without an entry, or where the plugin would not accept it: the defaults.
-pub fn of_node(net_dir: &Path) -> Settings {
-    let Ok(net_d::Own { entry, .. }) = net_d::entry(&Disk, net_dir) else {
-        return Settings::default();
+/// As the plugin reads them: of the entry that is there, or becomes what is wanted. Without an entry,
+/// or where the plugin would not accept it: the defaults.
+pub fn of_node(net_dir: &Path, wanted: Option<&Wanted>) -> Settings {
+    let own = net_d::entry(&Disk, net_dir).ok().map(|own| own.entry);
+    let entry = match wanted {
+        Some(wanted) => wanted.beside(own.as_ref()).0,
+        None => own.unwrap_or_default(),
     };
     Settings {
         watch: shim::layout::Watch::deserialize(&entry["watch"]).ok(),

@@ -56,7 +56,7 @@ pub struct Report {
     /// What could not be removed, and why.
     stays: Vec<String>,
     waits_for: Option<String>,
-    /// The DaemonSet for which everything stays.
+    /// For whom everything stays.
     wanted_by: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl Uninstall {
         if let Some(name) = &self.unless_daemonset
             && daemon_set::is_wanted(name)?
         {
-            report.wanted_by = Some(name.clone());
+            report.wanted_by = Some(format!("the DaemonSet {name}"));
             output.print(&report);
             return Ok(Exit::Done);
         }
@@ -100,7 +100,8 @@ impl Leave<'_> {
     ) -> Result<Exit> {
         let had_lock = node.is_there(Part::LockFile);
         let Claimed::Held(claim) = node.claim(Purpose::Leave)? else {
-            bail!("the claim on this node was refused");
+            report.wanted_by = Some("another pod, which has installed it since".into());
+            return Ok(Exit::Done);
         };
         let mut entries = self.leave_lists(node, report)?;
         let left = node.drain(self.patience)?;
@@ -212,7 +213,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if let Some(name) = &self.wanted_by {
-            return writeln!(f, "there is a DaemonSet {name}: everything stays");
+            return writeln!(f, "everything stays, for {name}");
         }
         for path in &self.changed {
             writeln!(f, "{} has no entry of shunt any more", path.display())?;

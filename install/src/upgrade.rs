@@ -60,7 +60,7 @@ impl Upgrade {
         let pins = &self.datapath.pin_path;
         let lock = || Lock::take(&self.datapath.lock_file, LOCK_PATIENCE);
         let held = lock()?;
-        let datapath = Datapath::open_or_load(pins, settings::of_node(&self.cni.net_dir))?;
+        let datapath = Datapath::open_or_load(pins, settings::of_node(&self.cni.net_dir, None))?;
         let pods = datapath.upgrade()?;
         let others: Vec<_> = datapath::folders(pins)
             .into_iter()

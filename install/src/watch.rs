@@ -147,14 +147,16 @@ impl Watcher {
                 Err(error) => log::warn!("cannot look at who sleeps in recv(2): {error:#}"),
             }
         }
-        let is_known = self.binary().is_some() && self.binary() == self.known_binary;
+        // As it is before it is compared: who changes it meanwhile is not taken for what was compared.
+        let binary = self.binary();
+        let is_known = binary.is_some() && binary == self.known_binary;
         let kept = self.keeper.keep(&self.host, reader, pause, !is_known);
         let trouble = match kept {
             Kept::Busy => return,
             Kept::Well => None,
             Kept::Trouble(trouble) => Some(trouble),
         };
-        self.known_binary = self.binary().filter(|_| trouble.is_none());
+        self.known_binary = binary.filter(|_| trouble.is_none());
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.told) {
             log::warn!("{trouble}");
         }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use shim::{lock::Lock, refusal::Refusal};
+use shim::{cgroup, lock::Lock, refusal::Refusal};
 
 use crate::{
     binary,
@@ -19,6 +19,7 @@ use crate::{
     claim::{Claim, Claimed, Purpose},
     conflist::SHUNT,
     drain::{self, Left, Patience},
+    entry::Wanted,
     install::PATIENCE,
     paths::{Cni, Datapath},
     settings,
@@ -80,11 +81,11 @@ pub trait World: Files {
     /// Of removing the file that is the claim.
     fn give_up(&self, claim: Self::Claim) -> Result<()>;
 
-    /// Loads and pins the programs, unless they are.
+    /// Loads and pins the programs, unless they are, as the entry wants them.
     ///
     /// # Errors
     /// No pod will be accelerated.
-    fn load(&self) -> Result<(), Refusal>;
+    fn load(&self, wanted: &Wanted) -> Result<(), Refusal>;
 
     /// Puts the binary in its place and calls it there. Whether it was not there before.
     ///
@@ -206,9 +207,11 @@ impl World for Host {
         claim.give_up()
     }
 
-    fn load(&self) -> Result<(), Refusal> {
+    fn load(&self, wanted: &Wanted) -> Result<(), Refusal> {
+        // To no others do programs attach.
+        cgroup::root()?;
         let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
-        let settings = settings::of_node(&self.cni.net_dir);
+        let settings = settings::of_node(&self.cni.net_dir, Some(wanted));
         shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
     }
 

@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("operate::doctor_says_what_is_true", doctor::says_what_is_true),
         trial("operate::doctor_names_neighbours", doctor::names_neighbours),
+        trial("operate::doctor_tells_of_cgroups_of_version_1", doctor::tells_of_version_1),
         trial("operate::status_shows_pods_and_connections", status_shows_pods_and_connections),
         trial("operate::drain_under_load", drain_under_load),
         trial("operate::drain_tells_what_is_left", drain_tells_what_is_left),

@@ -14,7 +14,7 @@ use shim::layout::{Flow, Habit, Program, Reasons};
 use super::handshake;
 use crate::{
     kernel::{sock, task},
-    rules::{budget, bulk, stay, trust, wakeup},
+    rules::{budget, bulk, stay, wakeup},
     state::{
         callbacks::{self, field},
         flow, habits, listener,
@@ -110,14 +110,13 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
     if flow.stage < Flow::LEAVING {
         return;
     }
-    let Some(peer) = flow::peer(flow) else { return };
+    if flow::peer(flow).is_none() {
+        return;
+    }
     let Some(pod) = maps::pod(flow.own.pod) else { return };
     let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
     add_reason(&mut pod.counters.plain_bytes, flow.why, sent);
-    let would = flow.why == Reasons::OBSERVED
-        && trust::of(&flow.own) != 0
-        && (flow.peer_trust != 0 || trust::of(&peer) != 0);
-    if would {
+    if flow.why == Reasons::OBSERVED && flow.trusted != 0 && flow.peer_trust != 0 {
         add(&mut pod.counters.foretold_bytes, sent);
     }
 }

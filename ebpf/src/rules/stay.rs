@@ -4,7 +4,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::programs::SockOpsContext;
-use shim::layout::{Distrust, End, Flow, Reasons, Trust};
+use shim::layout::{Distrust, Flow, Reasons, Trust};
 
 use super::{reader, trust};
 use crate::{
@@ -94,26 +94,19 @@ fn leave(flow: &mut Flow, why: Distrust) {
 #[inline(always)]
 fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     let now = habits::changes() + 1;
-    if flow.own_checked == now {
-        return;
-    }
-    flow.trusted = trust_now(&flow.own);
-    // The active end comes before its peer.
-    if let Some(peer) = flow::peer(flow) {
-        flow.peer_trust = trust_now(&peer);
+    if flow.own_checked != now {
         flow.own_checked = now;
+        flow.trusted = trust::of(&flow.own);
+    }
+    if flow.trusted == Trust::NonBlocking as u32 && may_sleep(flow.own.sock) {
+        flow.trusted = 0;
+    }
+    if let Some(peer) = flow::peer(flow) {
+        let trusted = offset_of!(Flow, trusted) as u32;
+        flow.peer_trust = fields::read::<u32>(peer.flow, trusted).unwrap_or(0);
     }
     if flow.trusted != 0 && flow.why != Reasons::OBSERVED {
         callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);
-    }
-}
-
-/// As of the mode that the socket is in.
-#[inline(always)]
-fn trust_now(end: &End) -> u32 {
-    match trust::of(end) {
-        trust if trust == Trust::NonBlocking as u32 && may_sleep(end.sock) => 0,
-        trust => trust,
     }
 }
 

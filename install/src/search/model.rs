@@ -23,6 +23,7 @@ use crate::{
     claim::{Claimed, Purpose},
     conflist::names_shunt,
     drain::{Left, Patience},
+    entry::Wanted,
     net_d::{EXTENSIONS, has_extension},
     world::{Files, Found, Kind, Part, World},
 };
@@ -254,7 +255,7 @@ impl World for Process {
         Ok(())
     }
 
-    fn load(&self) -> Result<(), Refusal> {
+    fn load(&self, _: &Wanted) -> Result<(), Refusal> {
         self.change("load".into(), |node| (node.pins, node.lock_file) = (true, true));
         Ok(())
     }

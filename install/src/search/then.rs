@@ -21,7 +21,7 @@ pub fn install(wait: Duration) -> Program {
         let (spoken, wanted) = (spoken(), wanted());
         let reader = Reader { net_dir: Path::new(NET_D), spoken: &spoken, skips: false };
         let deadline = node.now() + wait;
-        let _ = node.load();
+        let _ = node.load(&wanted);
         let claim = node.claim(Purpose::Install);
         let _ = node.place();
         drop(claim);

@@ -1,11 +1,16 @@
 //! shunt on a cluster: the DaemonSet as it is, pods with Envoy sidecars, and what they notice of it.
 
+mod at_once;
 mod cluster;
+mod comes_and_goes;
+mod late;
+mod manifest;
 mod mesh;
+mod owners;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use cluster::Cluster;
-use mesh::Mesh;
+use libtest_mimic::Trial;
 use shim::{
     datapath::Datapath,
     layout::{Counters, text},
@@ -14,63 +19,36 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::LazyLock,
 };
 use tests::{listing::Listing, root, talk, trial};
 
 const PINS: &str = "/sys/fs/bpf/shunt";
-const NAMESPACE: &str = "kube-system";
+/// Of all tests. Its processes end with this one.
+static CLUSTER: LazyLock<Result<Cluster>> = LazyLock::new(Cluster::start);
 
 fn main() -> ExitCode {
     // What runs in pods is this program too.
     talk::is_called().unwrap_or_else(|| {
         tests::run(
             || root::enter("/".as_ref(), &[]),
-            || vec![trial("k8s::a_daemon_set_comes_and_goes", a_daemon_set_comes_and_goes)],
+            || {
+                vec![
+                    named("a_daemon_set_comes_and_goes", comes_and_goes::test),
+                    named("folders_of_another_owner", owners::test),
+                    named("deleted_and_applied_at_once", at_once::test),
+                    named("who_goes_late_leaves_the_node_to_who_came", late::test),
+                ]
+            },
         )
     })
 }
 
-fn a_daemon_set_comes_and_goes() -> Result<()> {
-    let cluster = Cluster::start()?;
-    cluster.told(steps(&cluster))
-}
-
-fn steps(cluster: &Cluster) -> Result<()> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/generic/shunt.yaml");
-    let manifest = manifest.to_str().context("path")?;
-    let before = node()?;
-    let mut mesh = Mesh::new(cluster)?;
-
-    // One pod was there before, the other comes after.
-    let ready = ["-n", NAMESPACE, "rollout", "status", "ds/shunt", "--timeout=60s"];
-    cluster.kubectl(&["apply", "-f", manifest])?;
-    cluster.kubectl(&ready)?;
-    mesh.scale(2)?;
-    let [adopted, added] = mesh.pods()?.try_into().ok().context("two pods")?;
-    // All that answers is accepted by listeners that were there before.
-    let talk = mesh.talk(&added, &adopted)?;
-    talk.goes_on_until(|| Ok(short(&adopted)? > 1 << 20 && short(&added)? > 1 << 20))?;
-
-    // A new version, here the same by another name: the links stay, and so does what they carry.
-    let links = links()?;
-    let image = ["install=shunt:new", "watch=shunt:new"];
-    cluster.kubectl(&[&["-n", NAMESPACE, "set", "image", "ds/shunt"], &image[..]].concat())?;
-    cluster.kubectl(&ready)?;
-    ensure!(self::links()? == links, "links have changed");
-    let (a, b) = (short(&adopted)?, short(&added)?);
-    talk.goes_on_until(|| Ok(short(&adopted)? > a + (1 << 20) && short(&added)? > b + (1 << 20)))?;
-
-    // Of everything at once, its account too; then of the DaemonSet alone.
-    cluster.kubectl(&["delete", "-f", manifest])?;
-    cluster.has_no_pods_in(NAMESPACE)?;
-    is_as(&before)?;
-    cluster.kubectl(&["apply", "-f", manifest])?;
-    cluster.kubectl(&ready)?;
-    cluster.kubectl(&["-n", NAMESPACE, "delete", "ds/shunt"])?;
-    cluster.has_no_pods_in(NAMESPACE)?;
-    is_as(&before)?;
-    talk.end()?;
-    mesh.scale(3)
+fn named(name: &str, test: fn(&Cluster) -> Result<()>) -> Trial {
+    trial(&format!("k8s::{name}"), move || {
+        let cluster = CLUSTER.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        cluster.told(test(cluster))
+    })
 }
 
 /// What took the short way from a pod's sockets, in bytes.

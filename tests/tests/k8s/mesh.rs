@@ -53,6 +53,12 @@ impl<'a> Mesh<'a> {
         self.is_ready()
     }
 
+    /// All its pods can be deleted.
+    pub fn end(self) -> Result<()> {
+        self.0.kubectl(&["delete", "deployment/mesh", "configmap/mesh"])?;
+        self.0.has_no_pods_in("default")
+    }
+
     fn is_ready(&self) -> Result<()> {
         self.0.kubectl(&["rollout", "status", "deployment/mesh", "--timeout=120s"]).map(drop)
     }

@@ -4,19 +4,22 @@ use super::{Running, is_gone, is_whole, named};
 use crate::{
     install::{
         host::Host,
-        watch::{Watch, until},
+        watch::{Watch, log, until},
     },
     scale::scaled,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use std::{fs, thread::sleep, time::Duration};
+use std::{fs, process::Stdio, thread::sleep, time::Duration};
+use tests::{listening::listens, shuntctl};
 
 pub fn tests() -> Vec<Trial> {
     vec![
         named("install_meets_uninstall", install_meets_uninstall),
         named("uninstall_meets_waiting_install", uninstall_meets_waiting_install),
         named("watch_meets_uninstall", watch_meets_uninstall),
+        named("watch_meets_watch", watch_meets_watch),
+        named("older_pod_ends_later", older_pod_ends_later),
         named("killed_at_any_moment", killed_at_any_moment),
     ]
 }
@@ -43,6 +46,45 @@ fn uninstall_meets_waiting_install() -> Result<()> {
     ensure!(host.uninstall()?.code == 0);
     host.write_primary()?;
     ensure!(waiting.code()? == 1, "it was told that shunt is not to be here");
+    is_gone(&host)
+}
+
+/// Of two pods on one node: who comes has the address as soon as who goes is gone.
+fn watch_meets_watch() -> Result<()> {
+    let host = Host::new("two-watch")?;
+    host.write_primary()?;
+    let metrics = ["--metrics=127.0.0.1:9478"];
+    let serves = || until("metrics", || Ok(listens(9478)?.then_some(())));
+    let old = Watch::start(&host, &metrics)?;
+    serves()?;
+    let new = Watch::start(&host, &metrics)?;
+    until("who comes waits", || {
+        Ok(fs::read_to_string(log(&host))?.contains("is in use").then_some(()))
+    })?;
+    old.stop()?;
+    serves()?;
+    new.stop()?;
+    ensure!(host.uninstall()?.code == 0);
+    is_gone(&host)
+}
+
+/// What comes last has the node, whatever the older one was told of its DaemonSet.
+fn older_pod_ends_later() -> Result<()> {
+    let host = Host::new("pods")?;
+    host.write_primary()?;
+    let in_pod = |uid: &str, command: &str| -> Result<i32> {
+        let mut shuntctl = shuntctl::command()?;
+        shuntctl.args(host.arguments(command)?).env("SHUNT_POD", uid);
+        let status = shuntctl.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        status.code().context("killed")
+    };
+    ensure!(in_pod("old", "install")? == 0 && in_pod("new", "install")? == 0);
+    ensure!(in_pod("old", "uninstall")? == 0);
+    is_whole(&host)?;
+    ensure!(in_pod("new", "uninstall")? == 0);
+    is_gone(&host)?;
+    // By hand: whoever has installed it.
+    ensure!(in_pod("new", "install")? == 0 && host.uninstall()?.code == 0);
     is_gone(&host)
 }
 

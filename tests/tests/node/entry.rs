@@ -5,10 +5,15 @@ use crate::install::host::Host;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use shim::layout::Watch;
 use std::fs;
 
 pub fn tests() -> Vec<Trial> {
-    vec![named("keys_kept", keys_kept), named("entry_checked", entry_checked)]
+    vec![
+        named("keys_kept", keys_kept),
+        named("entry_checked", entry_checked),
+        named("keys_of_the_node_count_from_the_first_load", keys_of_the_node),
+    ]
 }
 
 fn entry(host: &Host) -> Result<Value> {
@@ -91,5 +96,34 @@ fn entry_checked() -> Result<()> {
     ensure!(host.install(&[&option])?.code == 0);
     is_run_by_libcni(&host)?;
     ensure!(host.uninstall()?.code == 0);
+    Ok(())
+}
+
+/// Whether the list has the entry already, or gets it by this install, before there are any pins.
+fn keys_of_the_node() -> Result<()> {
+    let host = Host::new("of-node")?;
+    let file = host.node.dir.join("entry.json");
+    let option = format!("--entry={}", file.display());
+    let keys = json!({"mode": "observe", "watch": "syscalls"});
+    let mut by_hand: Value = serde_json::from_str(&host.primary(0))?;
+    let mut own = keys.clone();
+    own["type"] = "shunt".into();
+    by_hand["plugins"].as_array_mut().context("plugins")?.push(own);
+    let plain = host.primary(0);
+    for (list, keys, options, is_wanted) in [
+        (&plain, &keys, &[&*option][..], true),
+        (&by_hand.to_string(), &keys, &[], true),
+        (&by_hand.to_string(), &json!({}), &[&*option], false),
+    ] {
+        fs::write(host.list(), list)?;
+        fs::write(&file, keys.to_string())?;
+        let installed = host.install(options)?;
+        ensure!(installed.code == 0 && !installed.json["cannot_accelerate"].is_string());
+        let datapath = host.node.datapath()?;
+        let by_syscalls = datapath.node()?.watch == Watch::Syscalls as u64;
+        let found = (datapath.is_observing()?, by_syscalls);
+        ensure!(found == (is_wanted, is_wanted), "{list} {options:?}: {found:?}");
+        ensure!(host.uninstall()?.code == 0);
+    }
     Ok(())
 }

@@ -3,7 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use shim::{layout::name, lock::Lock};
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
 use tests::{
     bpftool::bpftool,
     mptcp,
@@ -133,4 +138,41 @@ pub fn names_neighbours() -> Result<()> {
     says(true)?;
     drop(pod);
     Ok(())
+}
+
+/// Where no cgroup2 is mounted doctor says so, and install keeps to it.
+pub fn tells_of_version_1() -> Result<()> {
+    const WITHOUT: &str = "umount --all --types cgroup,cgroup2
+        mount -t tmpfs tmpfs /sys/fs/cgroup";
+    let node = Node::new("version1")?;
+    let own = node.cgroup.parent().and_then(Path::file_name).context("no sandbox")?;
+    let hierarchy = format!(
+        "{WITHOUT}
+        mkdir /sys/fs/cgroup/systemd
+        mount -t cgroup -o none,name={} cgroup /sys/fs/cgroup/systemd",
+        own.display()
+    );
+    let at = |mounts: &str, command: &str, more: &[&str]| -> Result<Output> {
+        let script = format!("{mounts}\nexec \"$0\" \"$@\"");
+        let shuntctl = shuntctl::command()?;
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "bash", "-euc", &script]).arg(shuntctl.get_program());
+        unshare.arg(command).arg("--pin-path").arg(&node.pins).arg("--lock-file").arg(&node.lock);
+        Ok(unshare.args(net_d(&node)?).args(more).output()?)
+    };
+    for (mounts, says) in [(WITHOUT, "none are mounted"), (&hierarchy, "of version 1 only")] {
+        let told = shuntctl::answer(at(mounts, "doctor", &["--json"])?)?;
+        let findings = Findings(told.lines);
+        ensure!(told.code == 3 && findings.0[0]["check"] == "verdict", "{:?}", findings.0);
+        findings.is("verdict", "no", "cannot be accelerated: cgroups")?;
+        findings.is("cgroups", "no", says)?;
+        let binary = format!("--binary={}", tests::cni::shunt()?.display());
+        let left_alone = at(mounts, "install", &[&binary, "--must-accelerate", "--json"])?;
+        let left_alone = shuntctl::answer(left_alone)?;
+        ensure!(left_alone.code == 3 && !node.pins.exists(), "{left_alone:?}");
+        let why = left_alone.json["cannot_accelerate"].as_str().context("no reason")?;
+        ensure!(why.contains("no cgroup2 hierarchy"), "{why}");
+    }
+    // The node itself is as it was.
+    Findings::new(&node, &net_d(&node)?)?.is("cgroups", "ok", "version 2 at")
 }

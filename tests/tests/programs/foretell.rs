@@ -1,31 +1,34 @@
 //! What observe mode foretells of a program is what acceleration then gives.
 
 use crate::{
-    play::{Mode, conf, patience, play},
+    play::{conf, kept},
     program::Program,
 };
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tests::node::Node;
 
 /// Points of a hundred.
 const NEAR: u64 = 5;
 
-/// Plays it where shunt only looks on. `given`: of a hundred bytes, those that took the short way.
+/// Tries a program where shunt only looks on, and where it accelerates.
 ///
 /// # Errors
-/// Another share was foretold, or a byte took the short way.
-pub fn is_given(program: &Program, given: Option<u64>) -> Result<()> {
-    let mut node = Node::new("observe")?;
-    node.conf = conf();
-    node.conf.insert("mode".into(), "observe".into());
-    let observed = play(program, &node, true, |_| patience()).context("in observe mode")?;
-    let kept = observed.answers.iter().find(|answer| answer.mode == Mode::Keep);
-    let sent = kept.context("it hangs in observe mode")?.sent;
-    ensure!(sent.share() == Some(0), "{sent:?} in observe mode");
-    let foretold = sent.share_of_bytes();
+/// Another share of the bytes was foretold, or one took the short way where shunt only looks on.
+pub fn is_kept(program: &Program) -> Result<()> {
+    let sent = |mode: &str| {
+        let mut node = Node::new(mode)?;
+        node.conf = conf();
+        node.conf.insert("mode".into(), Value::from(mode));
+        kept(program, &node).with_context(|| format!("in mode {mode}"))
+    };
+    let (observed, accelerated) = (sent("observe")?, sent("accelerate")?);
+    ensure!(observed.share() == Some(0), "{observed:?} where shunt only looks on");
+    let [foretold, given] =
+        [observed, accelerated].map(|sent| sent.share_of_bytes().unwrap_or_default());
     ensure!(
-        foretold.unwrap_or(0).abs_diff(given.unwrap_or(0)) <= NEAR,
-        "of a hundred bytes {foretold:?} were foretold, and {given:?} took the short way"
+        foretold.abs_diff(given) <= NEAR,
+        "of a hundred bytes {foretold} were foretold, and {given} took the short way"
     );
     Ok(())
 }

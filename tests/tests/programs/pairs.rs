@@ -128,13 +128,14 @@ pub const ALL: &[Program] = &[
         "java programs.Jdbc $IP $PORT $MODE $SIZES",
     ),
     Program::both("MariaDB", PollsFirst, MARIADB, MARIADB_CLIENT),
-    Program::both("redis", NeverBlocks, REDIS, REDIS_CLIENT),
+    Program::both("redis", NeverBlocks, REDIS, REDIS_CLIENT).short(),
     Program::both(
         "memcached",
         NeverBlocks,
         "exec memcached -p $PORT -l 0.0.0.0 -U 0 -I 8m",
         MEMCACHED_CLIENT,
-    ),
+    )
+    .short(),
     Program::sidecars("Envoy, Go and Go", NeverBlocks, ORIGIN, ASK).short(),
     Program::sidecars("Envoy, Go and Go with MPTCP", MptcpListener, "programs web $LISTEN", ASK),
     Program::sidecars(

@@ -34,6 +34,8 @@ const HTTP: u16 = 8080;
 const ORIGIN: u16 = 8082;
 /// How long a program may take to start or to answer on plain TCP, on this machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// For the kernel to end what killed processes had open.
+const ENDING: Duration = Duration::from_millis(300);
 
 /// When, and on which connections, a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,23 @@ pub fn play(
         }
     }
     Ok(Play { answers, signs: scene.signs()?, sums: files::sums(&scene.dir)? })
+}
+
+/// What is sent on connections that are kept, until they have ended.
+///
+/// # Errors
+/// As [`play`], or the client hangs.
+pub fn kept(program: &Program, node: &Node) -> Result<Sent> {
+    let mut scene = Scene::new(program, node, true)?;
+    scene.raise()?;
+    scene.ask(Mode::First, patience())?;
+    scene.renew()?;
+    let before = scene.sent()?;
+    let answer = scene.ask(Mode::Keep, patience())?;
+    ensure!(answer.ended.is_some(), "it hangs");
+    scene.end();
+    sleep(ENDING);
+    Ok(scene.sent()?.since(before))
 }
 
 /// What a client may take on plain TCP.
@@ -248,10 +267,8 @@ impl<'a> Scene<'a> {
         };
         measure::signs(self.node, of)
     }
-}
 
-impl Drop for Scene<'_> {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         // All that they have started, too, before what they write to goes.
         for pod in &self.pods {
             if let Err(error) = pod.kill() {
@@ -260,6 +277,12 @@ impl Drop for Scene<'_> {
         }
         self.sidecars.clear();
         self.running.clear();
+    }
+}
+
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        self.end();
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

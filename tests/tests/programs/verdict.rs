@@ -2,7 +2,6 @@
 
 use crate::{
     foretell,
-    measure::Sent,
     play::{Answer, Mode, Play, conf, patience, play},
     program::{Program, Reader},
     table::{self, Row},
@@ -34,11 +33,11 @@ pub fn of(program: &Program) -> Result<()> {
     let shunted = play(program, &node, true, |mode| (patience() / 4).max(took(mode) * 10))
         .context("with shunt")?;
     let differs = differs(&plain, &shunted);
-    let sent = |mode| {
+    let share = |mode| {
         let of = shunted.answers.iter().find(|answer| answer.mode == mode);
-        of.map(|answer| answer.sent)
+        of.and_then(|answer| answer.sent.share())
     };
-    let [kept, new] = [Mode::Keep, Mode::Close].map(|mode| sent(mode)?.share());
+    let [kept, new] = [Mode::Keep, Mode::Close].map(share);
     let watched = watched(&node)?;
     let must = must_take_part(program, &watched);
     table::add(&Row {
@@ -56,7 +55,7 @@ pub fn of(program: &Program) -> Result<()> {
         kept.unwrap_or_default()
     );
     if program.short {
-        foretell::is_given(program, sent(Mode::Keep).and_then(Sent::share_of_bytes))?;
+        foretell::is_kept(program)?;
     }
     Ok(())
 }
@@ -93,14 +92,14 @@ fn differs(plain: &Play, shunted: &Play) -> Option<String> {
         let lines = shunted.printed.lines().count();
         let why = match shunted.ended {
             None => format!("hangs after {lines} answers"),
+            Some(status) if Some(status) != plain.ended => {
+                format!("{status}: {}", shorten(shunted.complained.trim()))
+            }
             Some(_) if plain.printed != shunted.printed => {
                 let mut pairs = plain.printed.lines().zip(shunted.printed.lines());
                 let pair = pairs.find(|(plain, shunted)| plain != shunted);
                 let (item, other) = pair.unwrap_or(("all", "ends early"));
                 format!("{}: {}", item.split(' ').next().unwrap_or(item), shorten(other))
-            }
-            Some(status) if Some(status) != plain.ended => {
-                format!("{status}: {}", shorten(shunted.complained.trim()))
             }
             Some(_) => return None,
         };
