@@ -17,7 +17,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes fuzz lint picture plugin shuntctl image setup root
+.PHONY: demo test test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -76,6 +76,13 @@ bench-sizes: root setup
 	@$(MAKE) --no-print-directory plugin
 	cargo build --release -p tests --bin bench_sizes
 	target/release/bench_sizes $(ARGS)
+
+# Under 20 minutes; ARGS="--meshes l4 --connections 64" for a part.
+bench-mesh: root setup
+	@scripts/setup envoy
+	@$(MAKE) --no-print-directory plugin
+	cargo build --release -p tests --bin bench_mesh
+	target/release/bench_mesh $(ARGS)
 
 # What strangers write and shunt reads, SECONDS of it for each target.
 SECONDS = 60

@@ -9,10 +9,14 @@ mod conf;
 mod env;
 #[path = "../../plugin/src/error.rs"]
 mod error;
+#[path = "../../plugin/src/node_proxy.rs"]
+mod node_proxy;
 #[path = "../../plugin/src/policy.rs"]
 mod policy;
 #[path = "../../plugin/src/prev_result.rs"]
 mod prev_result;
+#[path = "../../plugin/src/service_cidrs.rs"]
+mod service_cidrs;
 #[path = "../../plugin/src/version.rs"]
 mod version;
 

@@ -16,6 +16,8 @@ use shim::layout::{MAX_EXCLUDED_PORTS, MAX_PROGRAM, Watch, padded};
 use crate::{
     env::{Verb, is_identifier},
     error::{Code, Error},
+    node_proxy::NodeProxy,
+    service_cidrs::ServiceCidrs,
     version,
 };
 
@@ -44,6 +46,9 @@ pub struct Conf<'a> {
     pub accelerate_limited: Switch,
     pub excluded_namespaces: Vec<String>,
     pub excluded_ports: ExcludedPorts,
+    pub service_cidrs: ServiceCidrs,
+    /// Take part in excluded namespaces too.
+    pub node_proxies: Vec<NodeProxy>,
     /// Whether sockets that sleep in recv(2) take part.
     pub blocking: Switch,
     /// Counts when the node's programs are loaded.
@@ -161,9 +166,9 @@ impl TryFrom<String> for ProgramName {
 }
 
 impl ProgramName {
-    /// Seen by `make test-programs` to read by recv(2) alone, and never to sleep there.
+    /// Seen to read by recv(2) alone, and never to sleep there.
     fn defaults() -> Vec<Self> {
-        padded(b"envoy").map(Self).into_iter().collect()
+        [&b"envoy"[..], b"ztunnel"].into_iter().filter_map(padded).map(Self).collect()
     }
 }
 
@@ -268,6 +273,8 @@ impl<'a> Conf<'a> {
             accelerate_limited: keys.take("accelerateLimited")?.unwrap_or(Switch::Off),
             excluded_namespaces: keys.take("excludedNamespaces")?.unwrap_or_default(),
             excluded_ports: keys.take("excludedPorts")?.unwrap_or_default(),
+            service_cidrs: keys.take("serviceCIDRs")?.unwrap_or_default(),
+            node_proxies: keys.take("nodeProxies")?.unwrap_or_default(),
             blocking: keys.take("blocking")?.unwrap_or(Switch::Off),
             mode: keys.take("mode")?.unwrap_or(Mode::Accelerate),
             watch: keys.take("watch")?.unwrap_or_default(),

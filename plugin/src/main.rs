@@ -10,8 +10,10 @@ mod env;
 mod error;
 mod gc;
 mod log_file;
+mod node_proxy;
 mod policy;
 mod prev_result;
+mod service_cidrs;
 mod status;
 mod version;
 

@@ -17,7 +17,9 @@ const LIMITS: [&str; 2] = ["kubernetes.io/ingress-bandwidth", "kubernetes.io/egr
 /// Err tells why the pod is left alone.
 pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
     let namespace = call.arg("K8S_POD_NAMESPACE").unwrap_or_default();
-    if conf.excluded_namespaces.iter().any(|n| n == namespace) {
+    let pod = call.arg("K8S_POD_NAME").unwrap_or_default();
+    let is_proxy = conf.node_proxies.iter().any(|proxy| proxy.is(namespace, pod));
+    if !is_proxy && conf.excluded_namespaces.iter().any(|n| n == namespace) {
         return Err(format!("namespace {namespace} is excluded"));
     }
     let annotation = |key| conf.runtime.annotations.as_ref()?.get(key).map(String::as_str);
@@ -42,6 +44,7 @@ pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
         blocking: (switch(BLOCKING).unwrap_or(conf.blocking) == Switch::On).into(),
         mode: choose(MODE, annotation(MODE), modes).unwrap_or(Policy::AS_NODE),
         excluded_ports: conf.excluded_ports.0,
+        service_cidrs: conf.service_cidrs.0,
     };
     Ok(Wants {
         policy,

@@ -104,6 +104,8 @@ pub mod name {
 
 /// The bound of [`Policy::excluded_ports`].
 pub const MAX_EXCLUDED_PORTS: usize = 16;
+/// The bound of [`Policy::service_cidrs`].
+pub const MAX_SERVICE_CIDRS: usize = 4;
 /// Bytes of a container ID that the attachments map can hold.
 pub const MAX_CONTAINER_ID: usize = 128;
 /// Bytes of a network's name that the attachments map keeps.
@@ -119,6 +121,26 @@ pub const MAX_IFNAME: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     pub ip: [u8; 16],
+}
+
+/// A block of addresses. As words in network order, as the kernel has them; an IPv4 block in its
+/// v4-mapped form.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cidr {
+    pub network: [u32; 4],
+    /// All zeroes: no block.
+    pub mask: [u32; 4],
+}
+
+impl Cidr {
+    #[inline(always)]
+    pub fn holds(&self, ip: [u32; 4]) -> bool {
+        let Self { network: [n0, n1, n2, n3], mask: [m0, m1, m2, m3] } = *self;
+        let [ip0, ip1, ip2, ip3] = ip;
+        let differ = (ip0 & m0 ^ n0) | (ip1 & m1 ^ n1) | (ip2 & m2 ^ n2) | (ip3 & m3 ^ n3);
+        differ == 0 && m0 != 0
+    }
 }
 
 /// A pod's id: the kernel's id of its cgroup, never reused while the machine is up.
@@ -370,6 +392,8 @@ pub struct Policy {
     pub mode: u32,
     /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
     pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
+    /// Whoever dials into them enters on trial, as a pod of this node may answer.
+    pub service_cidrs: [Cidr; MAX_SERVICE_CIDRS],
 }
 
 impl Policy {
@@ -763,7 +787,7 @@ impl Syscalls {
 /// No padding where fields of different sizes meet: user space takes the values as bytes.
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<Policy>() == 16 + 2 * MAX_EXCLUDED_PORTS);
+    assert!(size_of::<Policy>() == 16 + 2 * MAX_EXCLUDED_PORTS + 32 * MAX_SERVICE_CIDRS);
     assert!(offset_of!(Pod, policy) == 4 + 16 + 4);
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
     assert!(size_of::<Pod>() == offset_of!(Pod, programs) + 8);

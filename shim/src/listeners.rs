@@ -6,11 +6,11 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
-    path::Path,
 };
 
 use anyhow::Context as _;
 use rustix::{
+    io::Errno,
     net::{getsockname, ipproto, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// Marks the listeners of some processes of one pod that are TCP's own and not MPTCP's, as the program
-/// would have that sees them listen. What their processes are called, and their ports.
+/// would have that sees them listen. What their processes are called, and their ports. A proxy of the node
+/// listens in the network namespaces of others, so each socket is asked itself.
 ///
 /// # Errors
 /// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them; to list them, of
@@ -33,24 +34,14 @@ pub fn adopt(
     let mut seen = HashSet::new();
     let mut marked = Vec::new();
     for pid in processes {
-        let proc = Path::new("/proc").join(pid.to_string());
-        let comm = fs::read(proc.join("comm")).unwrap_or_default();
-        let name = padded(comm.trim_ascii_end()).unwrap_or_default();
-        let listening = listening(&proc);
-        let descriptors = match fs::read_dir(proc.join("fd")) {
-            // It has ended meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            descriptors => descriptors.with_context(|| format!("descriptors of process {pid}"))?,
-        };
-        for entry in descriptors.flatten() {
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            let target = target.to_string_lossy().into_owned();
-            let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
-            if !inode.is_some_and(|inode| listening.contains(inode)) || !seen.insert(target) {
+        let context = || format!("process {pid}");
+        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name = padded(name.trim_ascii_end()).unwrap_or_default();
+        for (number, inode) in sockets(*pid).with_context(context)? {
+            if !seen.insert(inode) {
                 continue;
             }
-            let number = entry.file_name().to_string_lossy().parse().unwrap_or(-1);
-            let socket = descriptor(*pid, number).with_context(|| format!("process {pid}"))?;
+            let Some(socket) = descriptor(*pid, number).with_context(context)? else { continue };
             if let Some(port) = port(&socket)? {
                 let key = socket.as_raw_fd();
                 let mark = listener::PLAIN | listener::WAITS;
@@ -62,23 +53,29 @@ pub fn adopt(
     Ok(marked)
 }
 
-/// Inodes of the listening sockets in the process's network namespace.
-fn listening(proc: &Path) -> HashSet<String> {
-    const LISTEN: &str = "0A";
-    let tables = ["net/tcp", "net/tcp6"].map(|table| fs::read_to_string(proc.join(table)));
-    let lines = tables.iter().flatten().flat_map(|table| table.lines());
-    // Documentation/networking/proc_net_tcp.rst
-    lines
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields.get(3) == Some(&LISTEN))
-        .filter_map(|fields| fields.get(9).map(|inode| (*inode).to_owned()))
-        .collect()
+/// A process's sockets of any kind: descriptors and what names them. None, if it has ended.
+fn sockets(pid: i32) -> anyhow::Result<Vec<(i32, String)>> {
+    let descriptors = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        descriptors => descriptors.context("its descriptors")?,
+    };
+    let sockets = descriptors.flatten().filter_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        target.starts_with("socket:").then_some((number, target))
+    });
+    Ok(sockets.collect())
 }
 
-fn descriptor(pid: i32, number: i32) -> anyhow::Result<OwnedFd> {
+/// `None`: it was closed meanwhile.
+fn descriptor(pid: i32, number: i32) -> anyhow::Result<Option<OwnedFd>> {
     let process = Pid::from_raw(pid).context("no process")?;
-    let process = pidfd_open(process, PidfdFlags::empty()).context("pidfd_open")?;
-    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).context("pidfd_getfd")
+    let got = pidfd_open(process, PidfdFlags::empty())
+        .and_then(|process| pidfd_getfd(process, number, PidfdGetfdFlags::empty()));
+    match got {
+        Err(Errno::SRCH | Errno::BADF) => Ok(None),
+        got => Ok(Some(got.context("pidfd_getfd")?)),
+    }
 }
 
 /// Where it listens, if it is TCP's own.

@@ -35,9 +35,20 @@ pub fn mount(binary: &Path) -> Result<PathBuf> {
 /// # Errors
 /// It ends, or does not listen within 10 s; its log is in the error.
 pub fn start(binary: &Path, pod: &Pod, http_port: u16, dir: &Path) -> Result<Process> {
+    start_with(binary, pod, &configuration(http_port), &[OUTBOUND, INBOUND], dir)
+}
+
+/// As [`start`], with that configuration, which makes it listen on these ports.
+pub(crate) fn start_with(
+    binary: &Path,
+    pod: &Pod,
+    configuration: &Value,
+    ports: &[u16],
+    dir: &Path,
+) -> Result<Process> {
     let base = dir.join(format!("envoy-{}", pod.container_id));
     let (config, log) = (base.with_extension("json"), base.with_extension("log"));
-    fs::write(&config, configuration(http_port).to_string())?;
+    fs::write(&config, configuration.to_string())?;
     let mut command = Command::new(binary);
     command
         .arg("--config-path")
@@ -49,7 +60,7 @@ pub fn start(binary: &Path, pod: &Pod, http_port: u16, dir: &Path) -> Result<Pro
         .stderr(File::options().append(true).open(&log)?);
     let mut envoy = pod.start(PROXY_UID, &mut command)?;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !pod.run(|| Ok(listens(OUTBOUND)? && listens(INBOUND)?))? {
+    while !pod.run(|| ports.iter().try_fold(true, |all, port| Ok(all && listens(*port)?)))? {
         let ended = envoy.try_wait()?;
         ensure!(
             ended.is_none() && Instant::now() < deadline,

@@ -20,12 +20,14 @@
 //! # drop(peer); Ok(()) }
 //! ```
 
+pub mod ambient;
 pub mod bpftool;
 pub mod cgroup;
 pub mod cni;
 pub mod cpu;
 pub mod envoy;
 pub mod istio;
+pub mod leg;
 pub mod listening;
 pub mod listing;
 pub mod mptcp;
@@ -33,6 +35,7 @@ pub mod neighbour;
 pub mod node;
 pub mod pod;
 pub mod ratio;
+pub mod relay;
 pub mod ring;
 pub mod root;
 pub mod sandbox;
@@ -43,6 +46,7 @@ pub mod table;
 pub mod talk;
 pub mod task;
 pub mod traffic;
+pub mod waypoint;
 
 use libtest_mimic::Arguments;
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! Programs of others on the same cgroups and sockets, in the least form that disturbs.
 
+pub mod kmesh;
+
 use nix::errno::Errno;
 use std::{
     fs::File,
@@ -19,9 +21,15 @@ pub enum Kind {
 
 /// Attached beside others, until it is dropped.
 pub struct Neighbour {
+    _program: Attached,
+    _sockets: Option<OwnedFd>,
+}
+
+/// A program at a cgroup, until it is dropped.
+struct Attached {
     program: OwnedFd,
     cgroup: OwnedFd,
-    _sockets: Option<OwnedFd>,
+    at: u64,
 }
 
 // include/uapi/linux/bpf.h
@@ -50,16 +58,23 @@ impl Neighbour {
             }
         };
         let program = load(TYPE_SOCK_OPS, AT_SOCK_OPS, &sock_ops(sockets.as_ref()))?;
-        let cgroup = File::open(cgroup)?.into();
-        attach(&program, &cgroup, AT_SOCK_OPS, ALLOW_MULTI)?;
-        Ok(Self { program, cgroup, _sockets: sockets })
+        let program = Attached::new(program, cgroup, AT_SOCK_OPS, ALLOW_MULTI)?;
+        Ok(Self { _program: program, _sockets: sockets })
     }
 }
 
-impl Drop for Neighbour {
+impl Attached {
+    fn new(program: OwnedFd, cgroup: &Path, at: u64, flags: u64) -> io::Result<Self> {
+        let cgroup = File::open(cgroup)?.into();
+        attach(&program, &cgroup, at, flags)?;
+        Ok(Self { program, cgroup, at })
+    }
+}
+
+impl Drop for Attached {
     fn drop(&mut self) {
         let fds = pair(self.cgroup.as_raw_fd() as u64, self.program.as_raw_fd() as u64);
-        if let Err(error) = bpf(PROG_DETACH, &[fds, pair(AT_SOCK_OPS, 0)]) {
+        if let Err(error) = bpf(PROG_DETACH, &[fds, pair(self.at, 0)]) {
             eprintln!("a neighbour: {error}");
         }
     }

@@ -97,3 +97,23 @@ pub fn get_tcp(socket: &impl AsRawFd, option: i32) -> io::Result<i32> {
     };
     if ret == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
+
+/// TCP_INFO: bytes of the stream that TCP has sent and that were acknowledged, and that TCP has received
+/// (`tcpi_bytes_acked` and `tcpi_bytes_received` of linux/tcp.h).
+///
+/// # Errors
+/// The kernel's.
+pub fn tcp_bytes(socket: &impl AsRawFd) -> io::Result<(u64, u64)> {
+    const BYTES_ACKED: usize = 120 / 8;
+    let mut info = [0_u64; BYTES_ACKED + 2];
+    let mut size = size_of_val(&info) as libc::socklen_t;
+    let (level, at) = (libc::IPPROTO_TCP, info.as_mut_ptr().cast());
+    // SAFETY: the value outlives the call and is of that size.
+    let ret =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, libc::TCP_INFO, at, &raw mut size) };
+    if ret == 0 {
+        Ok((info[BYTES_ACKED], info[BYTES_ACKED + 1]))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -4,10 +4,12 @@ mod bulk;
 mod cases;
 mod churn;
 mod deploy;
+mod dnat;
 mod forging;
 mod guards;
 mod install;
 mod load;
+mod mesh;
 mod node;
 mod operate;
 mod order;
@@ -42,6 +44,7 @@ fn all() -> Vec<Trial> {
         node::tests(),
         deploy::tests(),
         operate::tests(),
+        mesh::tests(),
         churn::tests(),
         semantics::tests(),
         cases::tests(),

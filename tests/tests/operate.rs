@@ -56,7 +56,7 @@ fn keys(node: &Node) -> Map<String, Value> {
 }
 
 /// A net.d with the node's list, and the folder of the plugins.
-fn net_d(node: &Node) -> Result<[String; 4]> {
+pub fn net_d(node: &Node) -> Result<[String; 4]> {
     let dir = node.dir.join("net.d");
     fs::create_dir_all(&dir)?;
     let chain = node.chain(true, "1.0.0", &keys(node));
@@ -68,7 +68,8 @@ fn net_d(node: &Node) -> Result<[String; 4]> {
     Ok(["--net-dir".into(), text(&dir), "--bin-dir".into(), text(bin_dir)])
 }
 
-fn until(what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+/// Waits for something that comes by itself.
+pub fn until(what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !holds()? {
         ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");

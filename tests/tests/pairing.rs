@@ -1,11 +1,15 @@
 //! Which two sockets are one connection, whatever was rewritten on the way.
 
-use crate::{scale::scaled, sidecar};
+mod captured;
+mod services;
+
+use crate::scale::scaled;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
+use serde_json::json;
 use shim::{
     cgroup::Cgroup,
     datapath::{Names, Wants},
@@ -31,10 +35,12 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("pairing::addresses_of_all_kinds", addresses_of_all_kinds),
         trial("pairing::server_speaks_first", server_speaks_first),
-        trial("pairing::redirect_out_and_in", redirect_out_and_in),
-        trial("pairing::capture_is_seen", capture_is_seen),
+        trial("pairing::redirect_out_and_in", captured::redirect_out_and_in),
+        trial("pairing::capture_is_seen", captured::capture_is_seen),
+        trial("pairing::captures_of_all_kinds", captured::captures_of_all_kinds),
         trial("pairing::nat_between_pods", nat_between_pods),
-        trial("pairing::service_address_stays_tcp", service_address_stays_tcp),
+        trial("pairing::service_address_stays_tcp", services::service_address_stays_tcp),
+        trial("pairing::service_cidrs_enter_on_trial", services::service_cidrs_enter_on_trial),
         trial("pairing::same_loopback_ports_in_two_pods", same_loopback_ports_in_two_pods),
         trial("pairing::one_source_port_to_two_destinations", one_source_port_to_two_destinations),
         trial("pairing::a_hundred_thousand_connections", a_hundred_thousand_connections),
@@ -169,51 +175,6 @@ fn server_speaks_first() -> Result<()> {
     Ok(())
 }
 
-fn mesh_pod(name: &str) -> PodSpec {
-    let mut spec = PodSpec::new(name);
-    spec.redirect = true;
-    spec
-}
-
-/// Application to sidecar, sidecar to sidecar, sidecar to application: three connections.
-fn redirect_out_and_in() -> Result<()> {
-    let node = Node::new("redirect")?;
-    let spec = |name| mesh_pod(name).annotate("sidecar.istio.io/status", "{}");
-    let (a, b) = (node.pod_with(spec("a"))?, node.pod_with(spec("b"))?);
-    for ip in [IpAddr::from(b.ipv4), b.ipv6.into()] {
-        let counts = [Count::start(&node, &a)?, Count::start(&node, &b)?];
-        through_sidecars(&a, &b, ip)?;
-        for count in counts {
-            // Per pod: the application's end, and the two ends of its sidecar.
-            count.shunted(3, 3 * EXCHANGES).with_context(|| ip.to_string())?;
-        }
-    }
-    Ok(())
-}
-
-fn through_sidecars(a: &Pod, b: &Pod, ip: IpAddr) -> Result<()> {
-    let _sidecars = [sidecar::start(a)?, sidecar::start(b)?];
-    converse((b, a), ip, NonBlocking, answer, ask).map(drop)
-}
-
-/// No annotation, port or user id tells that a sidecar captures: its connections themselves do.
-fn capture_is_seen() -> Result<()> {
-    let node = Node::new("captured")?;
-    let (a, b) = (node.pod_with(mesh_pod("a"))?, node.pod_with(mesh_pod("b"))?);
-    let outside = node.outside("outside")?;
-    let first = Count::start(&node, &a)?;
-    // To an address that is not on this node, so that only capture can make it local.
-    let _sidecar = sidecar::start(&a)?;
-    converse((&outside, &a), outside.ipv4.into(), NonBlocking, answer, ask)?;
-    first.shunted(2, 2 * EXCHANGES).context("the first connection")?;
-    let second = Count::start(&node, &a)?;
-    converse((&outside, &a), outside.ipv4.into(), NonBlocking, answer, ask)?;
-    second.shunted(2, 2 * EXCHANGES).context("the second connection")?;
-    assert_eq!(node.sockets()?.len(), 0);
-    drop(b);
-    Ok(())
-}
-
 /// SNAT at the client (another source than it has), DNAT at the server (another port).
 fn nat_between_pods() -> Result<()> {
     let node = Node::new("nat")?;
@@ -232,33 +193,6 @@ fn nat_between_pods() -> Result<()> {
     a.run(|| ask(Stream::connect((b.ipv4, 80), NonBlocking)?))?;
     assert_eq!(server.join()?, IpAddr::from(alias), "SNAT was at work");
     counts.into_iter().try_for_each(|count| count.shunted(1, EXCHANGES))
-}
-
-/// A ClusterIP may lead off the node at the next connection, so its sockets never enter.
-fn service_address_stays_tcp() -> Result<()> {
-    let node = Node::new("service")?;
-    let (a, b) = (node.pod("a")?, node.pod("b")?);
-    let count = Count::start(&node, &a)?;
-    let service = Ipv4Addr::new(10, 96, 0, 10);
-    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-    let rules = [
-        format!("PREROUTING -p tcp -d {service} -j DNAT --to-destination {}:{PORT}", b.ipv4),
-        format!("POSTROUTING -p tcp -d {} -j MASQUERADE", b.ipv4),
-    ];
-    for rule in &rules {
-        command("iptables", &format!("-t nat -A {rule}"))?;
-    }
-    let server = answering(&b, b.ipv4.into())?;
-    let asked = a.run(|| ask(Stream::connect((service, 80), NonBlocking)?));
-    for rule in &rules {
-        command("iptables", &format!("-t nat -D {rule}"))?;
-    }
-    asked?;
-    server.join()?;
-    count.untouched()?;
-    assert_eq!(node.counters(&a)?.not_paired.remote, 1);
-    assert_eq!(node.counters(&b)?.not_paired.no_peer, 1);
-    Ok(())
 }
 
 pub fn command(program: &str, args: &str) -> Result<()> {
@@ -510,7 +444,7 @@ fn what_leaves_the_node_never_enters() -> Result<()> {
 fn excluded_ports_stay_tcp() -> Result<()> {
     let node = Node::new("excluded")?;
     let mut spec = PodSpec::new("b");
-    spec.conf.insert("excludedPorts".into(), serde_json::json!([PORT]));
+    spec.conf.insert("excludedPorts".into(), json!([PORT]));
     let (a, b) = (node.pod("a")?, node.pod_with(spec)?);
     let count = Count::start(&node, &b)?;
     converse((&b, &a), b.ipv4.into(), NonBlocking, answer, ask)?;

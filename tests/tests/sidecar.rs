@@ -1,9 +1,16 @@
 //! The least that is a sidecar: it accepts what was captured and connects to where it was bound.
 
 use anyhow::Result;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockopt,
-    socket, sockopt,
+use nix::{
+    sys::{
+        prctl,
+        signal::Signal,
+        socket::{
+            AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
+            getsockopt, setsockopt, socket, sockopt,
+        },
+    },
+    unistd::{Uid, setuid},
 };
 use std::{
     io::{Read, Write},
@@ -13,14 +20,19 @@ use std::{
     thread,
 };
 use tests::{
-    istio::{INBOUND, OUTBOUND, PROXY_UID},
+    istio::{Capture, ISTIO},
     pod::Pod,
-    task::{Signal, Task},
+    task::{self, Task},
     traffic::{Mode::NonBlocking, Stream, listen},
 };
 
-/// Runs until the task is dropped.
+/// Istio's. Runs until the task is dropped.
 pub fn start(pod: &Pod) -> Result<Task<()>> {
+    start_as(pod, &ISTIO)
+}
+
+/// That of a mesh which captures otherwise.
+pub fn start_as(pod: &Pod, capture: &Capture) -> Result<Task<()>> {
     // 127.0.0.6 is there already; istio-init adds its like for IPv6 so.
     let add = || {
         Ok(Command::new("ip")
@@ -30,14 +42,23 @@ pub fn start(pod: &Pod) -> Result<Task<()>> {
             .success())
     };
     pod.run(add)?;
-    let ready = Signal::new()?;
-    let task = pod.spawn_as(PROXY_UID, || {
+    let ready = task::Signal::new()?;
+    let task = pod.spawn(|| {
+        let Capture { uid, outbound, inbound, tproxy } = *capture;
+        let mut listeners = Vec::new();
+        for port in [outbound, inbound] {
+            let listener = listen((Ipv6Addr::UNSPECIFIED, port), NonBlocking)?;
+            setsockopt(&listener, sockopt::IpTransparent, &(tproxy && port == inbound))?;
+            listeners.push((listener, port == inbound));
+        }
+        setuid(Uid::from_raw(uid))?;
+        // A change of user clears it.
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
         thread::scope(|scope| -> Result<()> {
-            for port in [OUTBOUND, INBOUND] {
-                let listener = listen((Ipv6Addr::UNSPECIFIED, port), NonBlocking)?;
+            for (listener, inbound) in listeners {
                 scope.spawn(move || {
                     while let Ok(stream) = Stream::accept(&listener, NonBlocking) {
-                        thread::spawn(move || forward(stream, port == INBOUND));
+                        thread::spawn(move || forward(stream, inbound, tproxy));
                     }
                 });
             }
@@ -48,8 +69,14 @@ pub fn start(pod: &Pod) -> Result<Task<()>> {
     Ok(task)
 }
 
-fn forward(mut down: Stream, inbound: bool) -> Result<()> {
-    let mut up = upstream(original_destination(&down.socket)?, inbound)?;
+fn forward(mut down: Stream, inbound: bool, tproxy: bool) -> Result<()> {
+    let to = if inbound && tproxy {
+        let to = down.socket.local_addr()?;
+        SocketAddr::new(to.ip().to_canonical(), to.port())
+    } else {
+        original_destination(&down.socket)?
+    };
+    let mut up = upstream(to, inbound)?;
     let (mut down2, mut up2) = (down.try_clone()?, up.try_clone()?);
     let back = thread::spawn(move || pump(&mut up2, &mut down2));
     pump(&mut down, &mut up)?;

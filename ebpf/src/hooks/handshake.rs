@@ -41,7 +41,9 @@ pub fn active(ctx: &SockOpsContext) {
         return add(&mut pod.counters.not_paired.overruled, 1);
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
-    if !is_on_this_node(remote_address(ctx)) && !came_by_loopback(ctx) {
+    let remote = remote_address(ctx);
+    let is_local = is_on_this_node(remote) || came_by_loopback(ctx);
+    if !is_local && !is_service(&pod.policy, remote) {
         return add(&mut pod.counters.not_paired.remote, 1);
     }
     let Some(flow) = flow::new_flow(ctx, id, pair) else {
@@ -218,6 +220,13 @@ fn remote_address(ctx: &SockOpsContext) -> [u32; 4] {
     ];
     // A socket of family AF_INET6 has v4-mapped addresses in these fields as they are.
     if field!(ctx, family) == AF_INET { [0, 0, V4_MAPPED, ip4] } else { ip6 }
+}
+
+/// Whether who answers may be on this node, and may not. An end that is alone leaves with the first ACK
+/// (`rules/stay.rs`).
+#[inline(always)]
+fn is_service(policy: &Policy, remote: [u32; 4]) -> bool {
+    policy.service_cidrs.iter().any(|cidr| cidr.holds(remote))
 }
 
 #[inline(always)]

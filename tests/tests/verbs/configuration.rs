@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         &[
             ("annotations", annotations),
             ("excluded_namespace", excluded_namespace),
+            ("node_proxies", node_proxies),
             ("policy", policy),
             ("wrong_types_are_named", wrong_types_are_named),
             ("unknown_keys_warn", unknown_keys_warn),
@@ -78,6 +79,23 @@ fn excluded_namespace() -> Result<()> {
     Ok(())
 }
 
+/// A mesh's proxy of the node takes part where its namespace does not.
+fn node_proxies() -> Result<()> {
+    let node = Node::new("proxies")?;
+    let _first = node.pod("first")?;
+    for (name, accelerated) in [("ztunnel-x7k2p", true), ("coredns-x7k2p", false)] {
+        let mut spec = PodSpec::new(name);
+        spec.namespace = "kube-system".into();
+        spec.conf = keys(json!({
+            "excludedNamespaces": ["kube-system"], "nodeProxies": ["kube-system/ztunnel"],
+        }));
+        let pod = node.pod_with(spec)?;
+        ensure!(is_accelerated(&node, &pod)? == accelerated, "{name}");
+        pod.chain.check(&pod.call, &pod.result)?;
+    }
+    Ok(())
+}
+
 fn policy() -> Result<()> {
     let node = Node::new("policy")?;
     let pod = node.pod("defaults")?;
@@ -115,6 +133,17 @@ fn wrong_types_are_named() -> Result<()> {
         ("queueLimit", json!([0, -1, "2M", 4294967296_i64])),
         ("excludedNamespaces", json!(["a", [1], {}])),
         ("excludedPorts", json!([80, [0], [65536], ["80"], vec![1; 17]])),
+        (
+            "serviceCIDRs",
+            json!([
+                "10.96.0.0/12",
+                ["10.96.0.0/33"],
+                ["10.96.0.1/12"],
+                ["0.0.0.0/0"],
+                vec!["fd00::/112"; 5]
+            ]),
+        ),
+        ("nodeProxies", json!(["kube-system/ztunnel", ["ztunnel"], [5]])),
         ("logFile", json!([1, "relative", []])),
         ("logLevel", json!([1, "loud"])),
         ("pinPath", json!([1, "relative"])),
