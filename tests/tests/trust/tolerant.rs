@@ -8,6 +8,8 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 use tests::{
     node::Node,
@@ -71,6 +73,8 @@ fn two_connections(client: &mut Command) -> Result<(usize, u64)> {
             let mut message = [0; SIZE];
             for _ in 0..ROUNDS {
                 stream.read_exact(&mut message)?;
+                // Until the client sleeps.
+                sleep(Duration::from_millis(2));
                 stream.write_all(&message)?;
             }
         }
