@@ -68,6 +68,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_wq: bytes("sock", "sk_wq")?,
         wait_head: bytes("socket_wq", "wait.head")?,
         wait_entry_private: bytes("wait_queue_entry", "private")?,
+        poll_polling_task: bytes("poll_wqueues", "polling_task")?,
         wait_entry_link: bytes("wait_queue_entry", "entry")?,
         tcp_is_mptcp_bits: btf.offset_bits("tcp_sock", "is_mptcp").unwrap_or(u32::MAX),
         tcp_syn_smc_bits: btf.offset_bits("tcp_sock", "syn_smc").unwrap_or(u32::MAX),

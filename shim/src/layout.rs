@@ -709,6 +709,7 @@ pub struct Offsets {
     pub sock_wq: u32,
     pub wait_head: u32,
     pub wait_entry_private: u32,
+    pub poll_polling_task: u32,
     pub wait_entry_link: u32,
     /// In bits; `u32::MAX` where the kernel has no MPTCP.
     pub tcp_is_mptcp_bits: u32,
@@ -837,6 +838,7 @@ impl Offsets {
         sock_wq: 0,
         wait_head: 0,
         wait_entry_private: 0,
+        poll_polling_task: 0,
         wait_entry_link: 0,
         tcp_is_mptcp_bits: 0,
         tcp_syn_smc_bits: 0,

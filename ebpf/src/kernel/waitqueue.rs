@@ -8,8 +8,8 @@ use super::{
 /// Entries that are looked at. More than that are epoll's.
 const ENTRIES: u32 = 4;
 
-/// Whether a task sleeps inside recv(2) or send(2) of the socket. Its entry names the task; those of
-/// epoll, poll and select name none.
+/// Whether a task sleeps inside recv(2) or send(2) of the socket. Its entry names the task; that of
+/// epoll names none, and those of poll and select a `struct poll_wqueues` on the task's stack.
 #[inline(always)]
 pub fn has_sleeper(sock: u64) -> bool {
     let at = offsets();
@@ -23,7 +23,10 @@ pub fn has_sleeper(sock: u64) -> bool {
             return false;
         }
         let entry = link - u64::from(at.wait_entry_link);
-        if read::<u64>(entry, at.wait_entry_private).is_some_and(task::is_one) {
+        let private = read::<u64>(entry, at.wait_entry_private).unwrap_or(0);
+        // What else is on that stack can look like a task.
+        let polls = || read::<u64>(private, at.poll_polling_task).is_some_and(task::is_one);
+        if task::is_one(private) && !polls() {
             return true;
         }
         let Some(next) = read::<u64>(link, 0) else { return false };
