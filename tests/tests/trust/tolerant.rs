@@ -21,6 +21,10 @@ use super::{ROUNDS, SIZE, short};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/trust/Sleeper.java");
 
+/// Rounds in which the client is left to sleep, and how long; an emulated JVM takes its time.
+const SLEEPING: u64 = 10;
+const UNTIL_IT_SLEEPS: Duration = Duration::from_millis(50);
+
 /// Its second connection takes part, once it was looked at.
 pub fn java_takes_part() -> Result<()> {
     let (found, short) = two_connections(Command::new("java").arg(SOURCE))?;
@@ -71,10 +75,11 @@ fn two_connections(client: &mut Command) -> Result<(usize, u64)> {
         for _ in 0..2 {
             let mut stream = Stream::accept(&listener, NonBlocking)?;
             let mut message = [0; SIZE];
-            for _ in 0..ROUNDS {
+            for round in 0..ROUNDS {
                 stream.read_exact(&mut message)?;
-                // Until the client sleeps.
-                sleep(Duration::from_millis(2));
+                if round < SLEEPING {
+                    sleep(UNTIL_IT_SLEEPS);
+                }
                 stream.write_all(&message)?;
             }
         }
