@@ -106,11 +106,6 @@ impl PodCgroup {
         all
     }
 
-    /// None: it is gone.
-    pub fn id(&self) -> Option<PodId> {
-        fs::metadata(&self.path).ok().map(|dir| dir.ino())
-    }
-
     /// The processes of all its containers.
     pub fn processes(&self) -> Vec<i32> {
         processes(&self.path)

@@ -39,6 +39,8 @@ pub mod paths;
 #[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
+mod process;
+#[cfg(feature = "std")]
 pub mod refusal;
 #[cfg(feature = "std")]
 pub mod sleepers;

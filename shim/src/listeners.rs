@@ -17,7 +17,8 @@ use rustix::{
 
 use crate::{
     bpf,
-    layout::{MAX_PROGRAM, listener, padded},
+    layout::{MAX_PROGRAM, listener},
+    process,
 };
 
 /// Marks the listeners of some processes of one pod that are TCP's own and not MPTCP's, as the program
@@ -35,8 +36,7 @@ pub fn adopt(
     let mut marked = Vec::new();
     for pid in processes {
         let context = || format!("process {pid}");
-        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let name = padded(name.trim_ascii_end()).unwrap_or_default();
+        let name = process::name(*pid);
         for (number, inode) in sockets(*pid).with_context(context)? {
             if !seen.insert(inode) {
                 continue;
@@ -55,7 +55,7 @@ pub fn adopt(
 
 /// A process's sockets of any kind: descriptors and what names them. None, if it has ended.
 fn sockets(pid: i32) -> anyhow::Result<Vec<(i32, String)>> {
-    let descriptors = match fs::read_dir(format!("/proc/{pid}/fd")) {
+    let descriptors = match fs::read_dir(process::folder(pid).join("fd")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         descriptors => descriptors.context("its descriptors")?,
     };

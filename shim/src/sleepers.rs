@@ -1,15 +1,13 @@
 //! Programs that sleep in recv(2) and are known to lose nothing by EAGAIN there.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use crate::{
-    cgroup::PodCgroup,
+    cgroup::{Cgroup, PodCgroup},
     habits::Habits,
     jdk,
-    layout::{MAX_PROGRAM, padded},
+    layout::{MAX_PROGRAM, PodId, padded},
+    process,
 };
 
 /// Looks at those that were seen since, in the pods whose cgroups are below `root`: their sockets may be
@@ -26,7 +24,7 @@ pub fn look(habits: &mut Habits, root: &Path) -> anyhow::Result<usize> {
     }
     let pods = PodCgroup::all(root);
     sleepers.retain(|(program, _)| {
-        let pod = pods.iter().find(|pod| pod.id().is_some_and(|id| id == program.pod));
+        let pod = pods.iter().find(|pod| is_of(pod, program.pod));
         pod.is_some_and(|pod| all_take_eagain(pod, java))
     });
     for (program, _) in &sleepers {
@@ -35,13 +33,13 @@ pub fn look(habits: &mut Habits, root: &Path) -> anyhow::Result<usize> {
     Ok(sleepers.len())
 }
 
+fn is_of(cgroup: &PodCgroup, pod: PodId) -> bool {
+    Cgroup::open(&cgroup.path).is_ok_and(|cgroup| cgroup.id == pod)
+}
+
 /// All of its processes of that name; there is one.
 fn all_take_eagain(pod: &PodCgroup, name: [u8; MAX_PROGRAM]) -> bool {
-    let is_called = |process: &PathBuf| {
-        let comm = fs::read(process.join("comm")).unwrap_or_default();
-        padded(comm.trim_ascii_end()) == Some(name)
-    };
-    let processes = pod.processes().into_iter().map(|pid| Path::new("/proc").join(pid.to_string()));
-    let mut named = processes.filter(is_called).peekable();
-    named.peek().is_some() && named.all(|process| jdk::takes_eagain(&process))
+    let processes = pod.processes().into_iter();
+    let mut named = processes.filter(|pid| process::name(*pid) == name).peekable();
+    named.peek().is_some() && named.all(|pid| jdk::takes_eagain(&process::folder(pid)))
 }
