@@ -1,6 +1,7 @@
 //! Which two sockets are one connection, whatever was rewritten on the way.
 
 mod captured;
+mod netkit;
 mod services;
 
 use crate::scale::scaled;
@@ -48,6 +49,11 @@ pub fn tests() -> Vec<Trial> {
         trial("pairing::what_leaves_the_node_never_enters", what_leaves_the_node_never_enters),
         trial("pairing::excluded_ports_stay_tcp", excluded_ports_stay_tcp),
         trial("pairing::older_listeners_stay_tcp", older_listeners_stay_tcp),
+        needs(
+            trial("pairing::between_netkit_devices", netkit::between_netkit_devices),
+            netkit::is_there(),
+            "no netkit devices",
+        ),
         needs(
             trial("pairing::mptcp_listeners", mptcp_listeners),
             mptcp::socket().is_ok(),
