@@ -17,7 +17,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
+.PHONY: demo test cases all-but-cases test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -34,9 +34,19 @@ test: root setup
 	@$(MAKE) --no-print-directory plugin shuntctl
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
-	cargo test -p tests --test main -- $(ARGS)
+	cargo test -p tests --test main --no-run
+	$(if $(ARGS),cargo test -p tests --test main -- $(ARGS),@$(MAKE) --no-print-directory -j2 cases all-but-cases)
 	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
 	cargo test -p tests --test runtimes -- $(or $(ARGS),bookworm)
+
+# The two halves of `make test`, at once, as most of the time they wait. Both write whole lines, also when
+# they are interrupted.
+HALF = MAKEFLAGS= cargo test -p tests --test main --
+LINES = 2>&1 | (trap '' INT TERM; exec sed -u 's/^/$@: /')
+cases:
+	set -o pipefail; $(HALF) cases:: $(LINES)
+all-but-cases:
+	set -o pipefail; $(HALF) --skip cases:: $(LINES)
 
 test-foreign: root setup
 	@scripts/setup foreign

@@ -9,6 +9,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Shutdown},
     path::PathBuf,
+    process::Command,
     thread::sleep,
     time::Duration,
 };
@@ -36,6 +37,7 @@ pub fn tests() -> Vec<Trial> {
         ),
         one("cases::conntrack::client_half_closes", says_more, half_closes),
         one("cases::conntrack::server_half_closes", half_closes, says_more),
+        trial("cases::conntrack::looks_alive", looks_alive),
     ]
 }
 
@@ -248,4 +250,41 @@ fn compare(serve: Talk, drive: Talk) -> Result<()> {
         ensure!(counters.shunted.messages > 0, "the short way was not taken: {counters:?}");
     }
     Ok(())
+}
+
+/// What an operator sees of a connection in use, by tools that know nothing of shunt.
+fn looks_alive() -> Result<()> {
+    let node = Node::new("alive")?;
+    let see = |shunt| -> Result<(bool, bool)> {
+        let seen = Seen::captured(&node, shunt)?;
+        let talks = seen.start(|s| talk(s, false, leaves), |s| talk(s, true, leaves))?;
+        sleep(PAUSE * (TURNS as u32 - 6));
+        let alive = seen.client.run(|| {
+            let entries = output("conntrack -L -p tcp --state ESTABLISHED")?;
+            let sockets = output("ss -tnHi state established")?;
+            Ok((entries.contains("ESTABLISHED"), latest(&sockets) == 2))
+        })?;
+        talks.map(Task::join).into_iter().try_for_each(|talk| talk.map(drop))?;
+        let short = shunt && node.counters(&seen.client)?.shunted.messages > 0;
+        ensure!(short == shunt, "the short way was not taken");
+        Ok(alive)
+    };
+    ensure!(see(false)? == (true, true), "conntrack and ss do not see that plain TCP is alive");
+    let seen = see(true)?;
+    ensure!(seen == (true, true), "conntrack and ss see that it is alive: {seen:?}");
+    Ok(())
+}
+
+/// How many of the sockets that `ss` lists have received in the last two heartbeats.
+fn latest(sockets: &str) -> usize {
+    let ago =
+        |line: &str| line.split(' ').find_map(|word| word.strip_prefix("lastrcv:")?.parse().ok());
+    sockets.lines().filter_map(ago).filter(|milliseconds: &u32| *milliseconds < 2000).count()
+}
+
+fn output(command: &str) -> Result<String> {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().unwrap_or_default()).args(words).output()?;
+    ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
