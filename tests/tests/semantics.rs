@@ -1,16 +1,16 @@
 //! What an application sees of its sockets: the same by plain TCP, on an accelerated connection from
-//! its first byte on, and on one that has been on the short way. What differs README lists.
+//! its first byte on, and on one that has been on the short way. What differs docs/limits.md lists.
 
 mod blocking;
 mod closing;
 mod connecting;
 mod end;
 mod handing;
+mod limits;
 mod options;
 mod programs;
 pub mod raw;
 mod reading;
-mod readme;
 mod scene;
 mod sharing;
 mod urgent;
@@ -29,7 +29,7 @@ use self::{
 
 /// What a program does, and sees. `Err` fails the test where it is by plain TCP.
 type Observe = fn(Scene) -> Result<String>;
-/// The name is README's.
+/// The name is docs/limits.md's.
 type Row = (&'static str, Observe);
 
 /// An observation that starts so is none: the rest says what this kernel lacks.
@@ -54,8 +54,8 @@ pub fn tests() -> Vec<Trial> {
     let blocking = blocking.into_iter().flatten().map(|row| (row, true));
     let rows: Vec<_> = nonblocking.chain(blocking).collect();
     let names: Vec<_> = rows.iter().map(|((name, _), _)| *name).collect();
-    let readme = Trial::test("semantics::readme_lists_only_rows", move || {
-        readme::names_only(&names).map_err(|error| format!("{error:#}").into())
+    let limits = Trial::test("semantics::limits_lists_only_rows", move || {
+        limits::names_only(&names).map_err(|error| format!("{error:#}").into())
     });
     let pods = Arc::new(Shared::default());
     let trial = |(row, blocking): (&'static Row, bool)| {
@@ -64,7 +64,7 @@ pub fn tests() -> Vec<Trial> {
             compare(row, blocking, &pods).map_err(|error| format!("{error:#}"))?
         })
     };
-    rows.into_iter().map(trial).chain([readme]).collect()
+    rows.into_iter().map(trial).chain([limits]).collect()
 }
 
 /// A row of the table.
@@ -100,13 +100,13 @@ fn compare(row: &Row, blocking: bool, pods: &Shared) -> Result<Result<Completion
     if env::var_os("SHUNT_TEST_TABLE").is_some() {
         println!("{seen}");
     }
-    let listed = pods.with(|pods| readme::lists(name, pods))?;
+    let listed = pods.with(|pods| limits::lists(name, pods))?;
     Ok(match (seen.differs(), listed) {
         (true, Some(false)) => {
-            Err(format!("it differs, and README does not list it: {seen}").into())
+            Err(format!("it differs, and docs/limits.md does not list it: {seen}").into())
         }
         (false, Some(true)) => {
-            Err(format!("README lists it, and it does not differ: {seen}").into())
+            Err(format!("docs/limits.md lists it, and it does not differ: {seen}").into())
         }
         _ => Ok(Completion::Completed),
     })

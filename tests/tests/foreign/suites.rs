@@ -78,7 +78,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Tests that send with MSG_OOB: README.md has it under Limits.
+/// Tests that send with MSG_OOB: docs/limits.md has it.
 const OUT_OF_BAND: &str = ".test_handle_expt ";
 
 /// The same verdict for each test of these modules, on plain TCP and with shunt at the same time,

@@ -1,16 +1,16 @@
-//! README's list of what an application could notice: the part of it that a test can read.
+//! The list of docs/limits.md of what an application could notice: the part of it that a test can read.
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::utsname::uname;
 
 use super::scene::Pods;
 
-const README: &str = include_str!("../../../README.md");
+const LIMITS: &str = include_str!("../../../docs/limits.md");
 
 /// The rows of the list, `` | `name` … | what | where | ``: names, and where they differ.
 fn list() -> impl Iterator<Item = (Vec<&'static str>, &'static str)> {
-    let list = README.split("What an application could notice").nth(1).unwrap_or_default();
-    let list = list.split("What a node could notice").next().unwrap_or_default();
+    let list = LIMITS.split("## What an application could notice").nth(1).unwrap_or_default();
+    let list = list.split("## What a node could notice").next().unwrap_or_default();
     let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
     rows.filter_map(|row| {
         let (names, rest) = row.split_once(" | ")?;
@@ -18,7 +18,7 @@ fn list() -> impl Iterator<Item = (Vec<&'static str>, &'static str)> {
     })
 }
 
-/// Whether README says of a row that it differs on this kernel. `None`: it may.
+/// Whether it says of a row that it differs on this kernel. `None`: it may.
 pub fn lists(name: &str, pods: &Pods) -> Result<Option<bool>> {
     let mut listed = list().filter(|(names, _)| names.contains(&name));
     let Some((_, place)) = listed.next() else { return Ok(Some(false)) };
@@ -28,7 +28,7 @@ pub fn lists(name: &str, pods: &Pods) -> Result<Option<bool>> {
         Some(("from Linux", version)) => release()? >= parse(version)?,
         Some(("where programs are not", "watched")) => !are_watched(pods),
         Some(("some", "kernels")) => return Ok(None),
-        Some(_) => bail!("README: {name}: where is {place:?}?"),
+        Some(_) => bail!("docs/limits.md: {name}: where is {place:?}?"),
     }))
 }
 
