@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::{
-    fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr},
+    fs::{
+        IFlags, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, ioctl_getflags,
+        ioctl_setflags,
+    },
     io::{Errno, Result as Done},
 };
 
@@ -19,6 +22,12 @@ pub struct Attributes {
     uid: u32,
     gid: u32,
     extended: Vec<(CString, Vec<u8>)>,
+    flags: IFlags,
+}
+
+/// Of those that chattr(1) sets, what a file may have that is replaced.
+fn kept() -> IFlags {
+    IFlags::NODUMP | IFlags::NOATIME | IFlags::SYNC
 }
 
 impl Attributes {
@@ -31,12 +40,14 @@ impl Attributes {
             let value = value(file, &name).with_context(|| format!("its attribute {name:?}"))?;
             extended.push((name, value));
         }
-        Ok(Self { mode: status.mode() & 0o7777, uid: status.uid(), gid: status.gid(), extended })
+        let flags = ioctl_getflags(file).unwrap_or(IFlags::empty()) & kept();
+        let (mode, uid, gid) = (status.mode() & 0o7777, status.uid(), status.gid());
+        Ok(Self { mode, uid, gid, extended, flags })
     }
 
     /// A program that root owns and all may run.
     pub fn program() -> Self {
-        Self { mode: 0o755, uid: 0, gid: 0, extended: Vec::new() }
+        Self { mode: 0o755, uid: 0, gid: 0, extended: Vec::new(), flags: IFlags::empty() }
     }
 
     pub fn are_those_of(&self, file: &fs::Metadata) -> bool {
@@ -48,6 +59,20 @@ impl Attributes {
     /// # Errors
     /// One of them cannot be given.
     pub fn give(&self, file: &File) -> Result<()> {
+        // The folder may give an access list to what is made in it.
+        for name in names(file)? {
+            let is_label = name.as_bytes().starts_with(b"security.");
+            if !is_label && !self.extended.iter().any(|(own, _)| *own == name) {
+                fremovexattr(file, name.as_c_str()).map_err(io::Error::from)?;
+            }
+        }
+        if let Ok(flags) = ioctl_getflags(file)
+            && flags & kept() != self.flags
+        {
+            ioctl_setflags(file, flags - kept() | self.flags)
+                .map_err(io::Error::from)
+                .context("cannot keep its flags, as chattr(1) sets them")?;
+        }
         file.set_permissions(fs::Permissions::from_mode(self.mode))?;
         for (name, own) in &self.extended {
             // A security label may be the same already, and not be this process' to set.

@@ -3,19 +3,30 @@
 use std::{
     env,
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, ErrorKind, Write as _},
+    io::{self, BufRead as _, BufReader, Seek as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::{Value, json};
 
 use crate::{
     attributes::Attributes,
-    change::{replace, whose},
     conflist::SHUNT,
+    replace::{Before, replace, whose},
 };
+
+/// How long it may take to answer: it has nothing to wait for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Binary {
@@ -37,41 +48,44 @@ impl Binary {
     }
 }
 
-/// Copies it to the folder, unless the same lies there and can be run. Whether that was needed.
+/// Copies it to the folder, unless the same lies there and can be run; it is called before it takes
+/// its place, and what does not run never does. Whether that was needed.
 ///
 /// # Errors
-/// Of reading or writing; what was there is then still there.
+/// It does not run there, or of reading or writing; what was there is then still there.
 pub fn place(source: &Path, folder: &Path) -> Result<bool> {
     let (target, attributes) = (folder.join(SHUNT), Attributes::program());
-    let placed = || -> Result<bool> {
-        let is_it = |file: fs::Metadata| file.is_file() && attributes.are_those_of(&file);
-        if fs::metadata(&target).is_ok_and(is_it) && is_same(source, &target)? {
-            return Ok(false);
-        }
-        replace(&target, &fs::read(source)?, &attributes, || Ok(()))?;
-        Ok(true)
+    let is_it = |file: fs::Metadata| file.is_file() && attributes.are_those_of(&file);
+    let same = fs::metadata(&target).is_ok_and(is_it)
+        && fingerprint(&target).is_ok_and(|it| fingerprint(source).is_ok_and(|own| own == it));
+    if same {
+        return versions(&target).map(|_| false);
+    }
+    let place = || {
+        let bytes = fs::read(source)?;
+        replace(&target, &bytes, &attributes, Before::Anything, |new| versions(new).map(drop))
     };
-    placed().map_err(|error| whose(error, &target).context("cannot place the plugin"))
+    let placed = place().map_err(|error| whose(error, &target).context("cannot place the plugin"));
+    placed.map(|()| true)
 }
 
-/// A block at a time: `watch` is to stay small.
-fn is_same(source: &Path, target: &Path) -> io::Result<bool> {
-    let target = match File::open(target) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        target => target?,
-    };
-    let (mut a, mut b) = (BufReader::new(File::open(source)?), BufReader::new(target));
+/// Of a file's bytes: FNV-1a, 64 bits, by which two builds are told apart. A block at a time, as
+/// `watch` is to stay small.
+///
+/// # Errors
+/// Of reading it.
+pub fn fingerprint(file: &Path) -> io::Result<String> {
+    let (mut file, mut hash) = (BufReader::new(File::open(file)?), 0xcbf2_9ce4_8422_2325_u64);
     loop {
-        let (x, y) = (a.fill_buf()?, b.fill_buf()?);
-        let both = x.len().min(y.len());
-        if x[..both] != y[..both] || (both == 0 && x.len() + y.len() > 0) {
-            return Ok(false);
+        let block = file.fill_buf()?;
+        if block.is_empty() {
+            return Ok(format!("{hash:016x}"));
         }
-        if both == 0 {
-            return Ok(true);
+        for byte in block {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         }
-        a.consume(both);
-        b.consume(both);
+        let read = block.len();
+        file.consume(read);
     }
 }
 
@@ -104,18 +118,31 @@ pub fn check_entry(binary: &Path, entry: &Value) -> Result<()> {
 
 fn call(binary: &Path, verb: &str, conf: &Value) -> Result<Value> {
     let name = || binary.display().to_string();
+    // A plugin may end without reading it, or never read it.
+    let mut stdin = File::from(memfd_create("conf", MemfdFlags::CLOEXEC)?);
+    stdin.write_all(conf.to_string().as_bytes())?;
+    stdin.rewind()?;
     let mut child = Command::new(binary)
         .env_clear()
         .envs([("CNI_COMMAND", verb), ("CNI_CONTAINERID", "shuntctl"), ("CNI_IFNAME", "eth0")])
         .env("CNI_NETNS", "/proc/self/ns/net")
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .with_context(name)?;
-    // A plugin may end without reading it.
-    let _ = child.stdin.take().context("no stdin")?.write_all(conf.to_string().as_bytes());
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() && Instant::now() < deadline {
+        sleep(Duration::from_millis(1));
+    }
+    let is_late = child.try_wait()?.is_none();
+    // What it has started would hold its output open.
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
     let output = child.wait_with_output().with_context(name)?;
+    if is_late {
+        bail!("{}: {verb} was not answered within {PATIENCE:?}", name());
+    }
     String::from_utf8_lossy(&output.stderr).lines().for_each(|line| log::info!("{line}"));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     ensure!(output.status.success(), "{}: {}", name(), answer["msg"].as_str().unwrap_or("failed"));

@@ -1,19 +1,17 @@
 //! A change of one file: shown as a diff, or made so that a reader sees the old or the new.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read as _, Seek as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    fs::{self, File},
+    io::{self, Read as _, Seek as _},
+    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::libc;
 
-use crate::attributes::Attributes;
-
-/// Ends the name of a file that is being written: no runtime reads it, and `uninstall` removes it.
-const UNFINISHED: &str = ".shunt-new";
+use crate::{
+    attributes::Attributes,
+    replace::{self, Before, replace},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -43,7 +41,7 @@ impl Change {
     /// # Errors
     /// It is not as `before` says any more, or cannot be written; it is then as it was.
     pub fn make(&self) -> Result<Option<Replaced>> {
-        self.try_make().map_err(|error| whose(error, &self.path))
+        self.try_make().map_err(|error| replace::whose(error, &self.path))
     }
 
     fn try_make(&self) -> Result<Option<Replaced>> {
@@ -57,101 +55,25 @@ impl Change {
             }),
             None => None,
         };
-        let last_look = || {
-            let unchanged = match &replaced {
-                Some(replaced) => !replaced.was_written()?,
-                None => !path.exists(),
-            };
-            ensure!(unchanged, "somebody else is writing it");
+        let look = || {
+            let was_written = replaced.as_ref().map_or(Ok(false), Replaced::was_written)?;
+            ensure!(!was_written, replace::ANOTHER);
             Ok(())
         };
+        let before = match &replaced {
+            Some(replaced) => Before::This(replaced.old.metadata()?),
+            None => Before::Nothing,
+        };
         let Some(after) = &self.after else {
-            last_look()?;
+            look()?;
+            before.look(&path)?;
             fs::remove_file(&self.path)?;
             return Ok(None);
         };
         let like = File::open(&self.like).with_context(|| self.like.display().to_string())?;
-        replace(&path, after.as_bytes(), &Attributes::of(&like)?, last_look)?;
+        replace(&path, after.as_bytes(), &Attributes::of(&like)?, before, |_| look())?;
         Ok(replaced)
     }
-}
-
-/// Whose it is, for whoever may not write there.
-pub fn whose(error: anyhow::Error, path: &Path) -> anyhow::Error {
-    let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-    let name = path.display();
-    match errno {
-        Some(libc::EACCES | libc::EPERM) => {
-            let owner = |path: &Path| {
-                let file = fs::metadata(path).ok()?;
-                let mode = file.mode() & 0o7777;
-                Some(format!("{} is user {}'s with mode {mode:o}", path.display(), file.uid()))
-            };
-            let places = [path.parent(), Some(path)].into_iter().flatten();
-            let owners: Vec<_> = places.filter_map(owner).collect();
-            error.context(format!(
-                "{}; to write there takes CAP_DAC_OVERRIDE, and to keep the owner CAP_CHOWN",
-                owners.join(", ")
-            ))
-        }
-        Some(libc::EROFS) => error.context(format!("{name} is on a read-only file system")),
-        _ => error.context(name.to_string()),
-    }
-}
-
-/// Writes a file beside the one at `path` and puts it in its place. `last_look` may still say no.
-///
-/// # Errors
-/// Of any step; the file at `path` is then as it was.
-pub fn replace(
-    path: &Path,
-    bytes: &[u8],
-    attributes: &Attributes,
-    last_look: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let folder = path.parent().context("it is no file")?;
-    let mut name = path.file_name().context("it is no file")?.to_owned();
-    name.push(UNFINISHED);
-    let unfinished = folder.join(name);
-    let write = || -> Result<()> {
-        // What a killed process left may be another user's by now, or a link.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).read(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        attributes.give(&file)?;
-        file.sync_all()?;
-        last_look()?;
-        fs::rename(&unfinished, path)?;
-        Ok(File::open(folder)?.sync_all()?)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    written
-}
-
-/// Removes what a killed process left.
-///
-/// # Errors
-/// Of reading the folder or removing. That there is no folder is none.
-pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().ends_with(UNFINISHED.as_bytes()) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// A file that has lost its name to a newer one. Who truncates and copies may have opened it just
@@ -183,6 +105,8 @@ impl Replaced {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::OpenOptions, io::Write as _, path::Path};
+
     use super::*;
 
     fn change(path: &Path, before: &str, after: &str) -> Change {

@@ -1,12 +1,14 @@
 //! That shunt is to be on this node: a file, locked by whoever changes something of it, from its
-//! first look to its last change. `uninstall` writes into it that shunt is leaving, and a `watch` that
-//! still runs then leaves the node alone; in the end it takes the file away. A pod that installs writes
-//! into it who it is, and an older one that ends later leaves the node to it.
+//! first look to its last change. It names for which folders of configurations shunt was installed,
+//! by which pod, and which binary. `uninstall` takes its folder out, and a `watch` that still runs
+//! there then leaves it alone; the last one takes the file away.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     env,
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read as _, Seek as _, Write as _},
+    io::{self, ErrorKind, Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -16,15 +18,31 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
+use serde::{Deserialize, Serialize};
 
-const LEAVING: &[u8] = b"uninstall\n";
 /// In a pod, its uid: the manifest sets it.
 const POD: &str = "SHUNT_POD";
+/// What `uninstall` of 0.1.0 wrote. `install` wrote its pod's uid.
+const LEAVING: &[u8] = b"uninstall\n";
+
+/// What the file says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Record {
+    leaving: bool,
+    pod: String,
+    /// None: it was installed by 0.1.0, which did not tell.
+    net_dirs: BTreeSet<PathBuf>,
+    /// Fingerprint of the binary that was installed last.
+    binary: Option<String>,
+}
 
 /// Released on drop.
 pub struct Claim {
     path: PathBuf,
-    _held: Flock<File>,
+    purpose: Purpose,
+    held: Flock<File>,
+    record: RefCell<Record>,
 }
 
 /// For what somebody wants it.
@@ -61,14 +79,38 @@ pub fn path(lock_file: &Path) -> PathBuf {
 impl Claim {
     /// # Errors
     /// Of making or locking the file.
-    pub fn stake(lock_file: &Path, purpose: Purpose) -> Result<Claimed<Self>> {
+    pub fn stake(lock_file: &Path, net_dir: &Path, purpose: Purpose) -> Result<Claimed<Self>> {
         let path = path(lock_file);
+        let net_dir = fs::canonicalize(net_dir).or_else(|_| std::path::absolute(net_dir))?;
         loop {
-            let staked = lock(&path, purpose).with_context(|| path.display().to_string())?;
-            if let Some(staked) = staked {
+            let staked = lock(&path, &net_dir, purpose);
+            if let Some(staked) = staked.with_context(|| path.display().to_string())? {
                 return Ok(staked);
             }
         }
+    }
+
+    /// Other folders that it was installed for, and may have left since.
+    pub fn others(&self) -> Vec<PathBuf> {
+        self.record.borrow().net_dirs.iter().cloned().collect()
+    }
+
+    /// Whether another binary than this one was installed last, by somebody else.
+    pub fn is_anothers(&self, binary: &str) -> bool {
+        let last = &self.record.borrow().binary;
+        self.purpose == Purpose::Keep && last.as_ref().is_some_and(|last| last != binary)
+    }
+
+    /// That this binary is in its place, unless that was another's.
+    ///
+    /// # Errors
+    /// Of writing the file.
+    pub fn note(&self, binary: String) -> Result<()> {
+        if self.is_anothers(&binary) {
+            return Ok(());
+        }
+        let record = Record { binary: Some(binary), ..self.record.borrow().clone() };
+        self.write(record).with_context(|| self.path.display().to_string())
     }
 
     /// Shunt is not to be on this node any more.
@@ -78,10 +120,32 @@ impl Claim {
     pub fn give_up(self) -> Result<()> {
         fs::remove_file(&self.path).with_context(|| self.path.display().to_string())
     }
+
+    fn write(&self, record: Record) -> io::Result<()> {
+        if record != *self.record.borrow() {
+            self.held.set_len(0)?;
+            (&*self.held).rewind()?;
+            (&*self.held).write_all(&serde_json::to_vec(&record)?)?;
+            self.record.replace(record);
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    fn read(mut file: &File) -> io::Result<Self> {
+        let mut said = Vec::new();
+        file.read_to_end(&mut said)?;
+        Ok(serde_json::from_slice(&said).unwrap_or_else(|_| Self {
+            leaving: said == LEAVING,
+            pod: String::from_utf8(said).unwrap_or_default(),
+            ..Self::default()
+        }))
+    }
 }
 
 /// None: its last holder has taken it away meanwhile.
-fn lock(path: &Path, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
+fn lock(path: &Path, net_dir: &Path, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
     let create = matches!(purpose, Purpose::Install | Purpose::Leave);
     let mut options = OpenOptions::new();
     let file = options.create(create).truncate(false).read(true).write(true).open(path);
@@ -105,21 +169,27 @@ fn lock(path: &Path, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
     if !same {
         return Ok(None);
     }
-    let pod = env::var(POD).unwrap_or_default().into_bytes();
-    let mut said = Vec::new();
-    (&*held).read_to_end(&mut said)?;
-    let is_anothers = !pod.is_empty() && ![b"", LEAVING, &pod].contains(&&*said);
-    let says = match purpose {
-        Purpose::Keep | Purpose::Resume if said == LEAVING => return Ok(Some(Claimed::Unwanted)),
-        Purpose::Leave if is_anothers => return Ok(Some(Claimed::Unwanted)),
-        Purpose::Keep | Purpose::Resume => &said,
-        Purpose::Install => &pod,
-        Purpose::Leave => LEAVING,
-    };
-    if says != said {
-        held.set_len(0)?;
-        (&*held).rewind()?;
-        (&*held).write_all(says)?;
+    let pod = env::var(POD).unwrap_or_default();
+    let said = Record::read(&held)?;
+    let mut says = said.clone();
+    let is_here = !said.leaving && (said.net_dirs.is_empty() || said.net_dirs.contains(net_dir));
+    match purpose {
+        Purpose::Keep | Purpose::Resume if !is_here => return Ok(Some(Claimed::Unwanted)),
+        Purpose::Keep | Purpose::Resume => {}
+        Purpose::Install => {
+            (says.leaving, says.pod) = (false, pod);
+            says.net_dirs.insert(net_dir.to_owned());
+        }
+        Purpose::Leave => {
+            if !said.leaving && ![&said.pod, &pod].iter().any(|it| it.is_empty()) && said.pod != pod
+            {
+                return Ok(Some(Claimed::Unwanted));
+            }
+            says.net_dirs.remove(net_dir);
+            says.leaving = says.net_dirs.is_empty();
+        }
     }
-    Ok(Some(Claimed::Held(Claim { path: path.to_owned(), _held: held })))
+    let claim = Claim { path: path.to_owned(), purpose, held, record: said.into() };
+    claim.write(says)?;
+    Ok(Some(Claimed::Held(claim)))
 }

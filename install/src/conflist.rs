@@ -89,6 +89,7 @@ impl<'a> Conf<'a> {
     pub fn first_plugin(&self) -> Option<String> {
         match self.plugins().first() {
             Some(plugin) => Conf::parse(plugin.get()).ok()?.kind,
+            None if self.is_list() => None,
             None => self.kind.clone(),
         }
     }
@@ -245,10 +246,13 @@ pub fn file_of(entry: &Value) -> String {
     format!("{entry:#}\n")
 }
 
-/// Whether a single plugin's conf is shunt's. libcni takes its keys in any case.
+/// Whether a single plugin's conf is shunt's, and cannot be taken for another's. libcni takes its keys
+/// in any case, and of two the last.
 pub fn is_shunt(plugin: &str) -> bool {
     let Ok(Value::Object(members)) = value(plugin) else { return false };
-    members.iter().any(|(key, value)| key.eq_ignore_ascii_case("type") && value == SHUNT)
+    let mut kinds = members.iter().filter(|(key, _)| key.eq_ignore_ascii_case("type"));
+    let is_own = kinds.next().is_some_and(|(_, kind)| kind == SHUNT);
+    is_own && kinds.next().is_none() && !members.contains_key("plugins")
 }
 
 fn span(text: &str, part: &RawValue) -> Range<usize> {

@@ -1,11 +1,16 @@
 //! Shunt's entry in a list of plugins, as the operator wants it.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 
-use crate::{conflist::SHUNT, libcni, paths::Datapath};
+use crate::{
+    conflist::SHUNT,
+    libcni,
+    paths::Datapath,
+    world::{Disk, Files as _},
+};
 
 /// Keys that are not in `--entry`, as options set them.
 const BY_OPTION: [&str; 3] = ["type", "pinPath", "lockFile"];
@@ -49,8 +54,9 @@ impl Entry {
         });
         if let Some(file) = &self.entry {
             let name = || file.display().to_string();
-            let text = fs::read_to_string(file).with_context(name)?;
-            let keys: Map<String, Value> = serde_json::from_str(&text).with_context(name)?;
+            let text = Disk.read(file).and_then(|text| text.context("there is no such file"));
+            let keys: Map<String, Value> =
+                serde_json::from_slice(&text.with_context(name)?).with_context(name)?;
             for (key, value) in keys {
                 let own = BY_OPTION.contains(&key.as_str());
                 ensure!(!own, "{}: `{key}` is not set there; see --help", file.display());

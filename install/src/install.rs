@@ -1,10 +1,6 @@
 //! `install`: the binary, the programs, and the entry in the list that the runtime uses.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -137,9 +133,13 @@ impl Order<'_> {
 
     /// Each look is one claim on the node, held until the last change.
     pub fn put<W: World>(&self, node: &W, report: &mut Report) -> Result<Exit> {
+        let had_lock = node.is_there(Part::LockFile);
         if self.must_accelerate
             && let Err(refusal) = node.load(self.wanted)
         {
+            if !had_lock {
+                node.remove(Part::LockFile)?;
+            }
             report.cannot_accelerate = Some(refusal.to_string());
             return Ok(Exit::CannotAccelerate);
         }
@@ -152,7 +152,7 @@ impl Order<'_> {
             purpose = Purpose::Resume;
             report.cannot_accelerate =
                 node.load(self.wanted).err().map(|refusal| refusal.to_string());
-            report.binary_placed |= node.place()?;
+            report.binary_placed |= node.place(&claim)?;
             let unready = match self.plan(node) {
                 Ok(plan) => match make(node, &plan, report) {
                     Ok(()) => {
@@ -184,14 +184,6 @@ impl Order<'_> {
     fn plan(&self, node: &impl World) -> Result<Plan, Unready> {
         let plan = self.reader.install(node, self.wanted)?;
         let unusable = |why| Unready::Unusable { path: plan.primary.clone(), why };
-        // A runtime that looks for plugins elsewhere would not find shunt, and fail every pod.
-        if let Some(first) = plan.first_plugin.as_ref().filter(|first| !node.has_plugin(first)) {
-            let bin_dir = node.path_of(Part::Binary);
-            let bin_dir = bin_dir.parent().unwrap_or(Path::new("/")).display();
-            return Err(unusable(anyhow!(
-                "its `{first}` is not in {bin_dir}; --bin-dir says where the runtime looks for plugins"
-            )));
-        }
         if plan.entry != self.wanted.entry {
             node.check(&plan.entry).map_err(unusable)?;
         }

@@ -64,8 +64,9 @@ impl Keeper {
         binary: bool,
     ) -> Kept {
         let kept = match node.claim(Purpose::Keep) {
-            Ok(Claimed::Held(_claim)) => {
-                let kept = self.keep_claimed(node, reader, pause, binary);
+            Ok(Claimed::Held(claim)) => {
+                let claim = Some(&claim).filter(|_| binary);
+                let kept = self.keep_claimed(node, reader, pause, claim);
                 if kept.is_err() {
                     *pause = RETRY.min(*pause);
                 }
@@ -86,14 +87,16 @@ impl Keeper {
         }
     }
 
-    fn keep_claimed(
+    fn keep_claimed<W: World>(
         &mut self,
-        node: &impl World,
+        node: &W,
         reader: &Reader,
         pause: &mut Duration,
-        binary: bool,
+        binary: Option<&W::Claim>,
     ) -> Result<()> {
-        if binary && node.place()? {
+        if let Some(claim) = binary
+            && node.place(claim)?
+        {
             log::info!("the plugin was not in its place, or not as it should be; put back");
             self.restored += 1;
         }

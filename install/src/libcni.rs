@@ -1,11 +1,13 @@
-//! What libcni insists on in a plugin's conf (`types.PluginConf`): a runtime cannot load a list with
-//! one key of another type.
+//! What libcni insists on in a list (`conf.go`) and in a plugin's conf (`types.PluginConf`): a runtime
+//! cannot load a list with one key of another type.
 
 use std::collections::HashMap;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::conflist;
 
 /// What it writes itself, when it calls a plugin.
 const INJECTED: [&str; 5] = ["name", "cniVersion", "cniVersions", "prevResult", "runtimeConfig"];
@@ -25,26 +27,83 @@ struct Dns {
     options: Option<Vec<String>>,
 }
 
+/// Whether a runtime can load what is in a file: as a list from a `.conflist`, as one plugin from others.
+///
 /// # Errors
-/// A key that libcni sets, or one that it cannot read. It takes keys in any case.
-pub fn check(entry: &Map<String, Value>) -> Result<()> {
-    for (key, value) in entry {
+/// It cannot.
+pub fn loads(text: &str, is_list: bool) -> Result<()> {
+    let conf = conflist::value(text)?;
+    let conf = conf.as_object().context("it is no JSON object")?;
+    if !is_list {
+        return plugin(conf);
+    }
+    ensure!(conf.get("name").is_some_and(Value::is_string), "it has no name");
+    for (key, value) in conf {
+        let read = match key.as_str() {
+            "cniVersion" => takes::<String>(value),
+            "cniVersions" => takes::<Vec<String>>(value),
+            "disableCheck" | "disableGC" | "loadOnlyInlinedPlugins" => switch(value),
+            "plugins" => Ok(ensure!(value.is_array(), "it is no array")),
+            _ => Ok(()),
+        };
+        read.map_err(|why| refused(key, &why))?;
+    }
+    for (at, conf) in
+        conf.get("plugins").and_then(Value::as_array).into_iter().flatten().enumerate()
+    {
+        let conf = conf.as_object().context("it is no JSON object");
+        conf.and_then(plugin).with_context(|| format!("its plugin {at}"))?;
+    }
+    Ok(())
+}
+
+fn plugin(conf: &Map<String, Value>) -> Result<()> {
+    for (key, value) in conf {
         let is = |name: &str| key.eq_ignore_ascii_case(name);
         let read = match () {
-            () if INJECTED.iter().any(|name| is(name)) || key.starts_with("cni.dev/") => {
-                Err(anyhow!("the runtime sets it"))
-            }
-            () if is("type") && key != "type" => Err(anyhow!("it would replace `type`")),
-            () if is("type") => takes::<String>(value),
+            () if is("cniVersion") || is("name") => takes::<Option<String>>(value),
+            () if is("cniVersions") => takes::<Option<Vec<String>>>(value),
             () if is("capabilities") => takes::<Option<HashMap<String, Option<bool>>>>(value),
             () if is("ipam") => takes::<Option<Ipam>>(value),
             () if is("dns") => takes::<Option<Dns>>(value),
             () => Ok(()),
         };
-        read.map_err(|why| anyhow!("`{key}` is not what a runtime takes: {why:#}"))?;
+        read.map_err(|why| refused(key, &why))?;
     }
-    ensure!(entry.contains_key("type"), "it has no `type`");
+    let mut kinds = conf.iter().filter(|(key, _)| key.eq_ignore_ascii_case("type"));
+    let (_, kind) = kinds.next().context("it has no `type`")?;
+    ensure!(kind.as_str().is_some_and(|kind| !kind.is_empty()), "its `type` is no plugin's name");
+    if let Some((key, _)) = kinds.next() {
+        bail!("it has `{key}` twice, as keys are taken in any case: one would replace the other");
+    }
     Ok(())
+}
+
+/// Shunt's own entry.
+///
+/// # Errors
+/// A key that libcni sets, or one that it cannot read. It takes keys in any case.
+pub fn check(entry: &Map<String, Value>) -> Result<()> {
+    for key in entry.keys() {
+        let is = |name: &&str| key.eq_ignore_ascii_case(name);
+        if INJECTED.iter().any(is) || key.starts_with("cni.dev/") {
+            return Err(refused(key, &anyhow!("the runtime sets it")));
+        }
+        if is(&"type") && key != "type" {
+            return Err(refused(key, &anyhow!("it would replace `type`")));
+        }
+    }
+    plugin(entry)
+}
+
+fn refused(key: &str, why: &anyhow::Error) -> anyhow::Error {
+    anyhow!("`{key}` is not what a runtime takes: {why:#}")
+}
+
+fn switch(value: &Value) -> Result<()> {
+    let text = value.as_str().unwrap_or_default();
+    let is = value.is_boolean() || ["true", "false"].iter().any(|it| text.eq_ignore_ascii_case(it));
+    Ok(ensure!(is, "it is neither true nor false"))
 }
 
 fn takes<T: for<'a> Deserialize<'a>>(value: &Value) -> Result<()> {
@@ -89,5 +148,30 @@ mod tests {
         ] {
             assert!(is_taken(keys.clone()), "{keys}");
         }
+    }
+
+    #[test]
+    fn what_a_runtime_cannot_load_is_told() {
+        let list =
+            |plugin: &str| format!(r#"{{"cniVersion":"1.0.0","name":"n","plugins":[{plugin}]}}"#);
+        for (text, loads) in [
+            (list(r#"{"type":"a"}"#), true),
+            (list(r#"{"Type":"a","capabilities":{"x":true},"ipam":{}}"#), true),
+            (list(r#"{"type":"a"}"#).replace(r#""name":"n","#, ""), false),
+            (list(r#"{"type":"a"}"#).replace("1.0.0\"", "1.0.0\",\"disableCheck\":1"), false),
+            (list(r#"{"type":"a"}"#).replace("\"1.0.0\"", "1"), false),
+            (list("{}"), false),
+            (list("null"), false),
+            (list("\"a\""), false),
+            (list(r#"{"type":""}"#), false),
+            (list(r#"{"type":"a","Type":"shunt"}"#), false),
+            (list(r#"{"type":"a","capabilities":["x"]}"#), false),
+            (list(r#"{"type":"a","dns":{"search":"x"}}"#), false),
+            (list(r#"{"type":"a","ipam":"x"}"#), false),
+        ] {
+            assert_eq!(super::loads(&text, true).is_ok(), loads, "{text}");
+        }
+        assert!(super::loads(&list(r#"{"type":"a"}"#), false).is_err(), "a list is no plugin");
+        assert!(super::loads(r#"{"cniVersion":"1.0.0","name":"n","type":"a"}"#, false).is_ok());
     }
 }

@@ -22,6 +22,7 @@ mod paths;
 mod pods;
 mod programs;
 mod removal;
+mod replace;
 mod rewrites;
 #[cfg(test)]
 mod search;

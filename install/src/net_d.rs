@@ -17,7 +17,8 @@ use crate::{
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 /// Between a conf's name and `.conflist`: the list that shunt makes of it, by its name before it.
 const DERIVED: &str = ".-shunt";
-/// Shunt's file in a list's own folder, where libcni (1.3 and later) reads `.conf` by name.
+/// Shunt's file in a list's own folder, where libcni (1.3 and later) reads `.conf` by name. Where another
+/// would come behind it, it has that one's name before its own.
 const DROP_IN: &str = "zz-shunt.conf";
 
 /// Why there is nothing to be done yet.
@@ -34,6 +35,8 @@ pub enum Unready {
 /// How this node reads its folder.
 pub struct Reader<'a> {
     pub net_dir: &'a Path,
+    /// Where it looks for plugins.
+    pub bin_dir: &'a Path,
     /// The versions of CNI that shunt knows: a list of another would fail its pods.
     pub spoken: &'a [String],
     /// Whether what cannot be parsed is passed over, as CRI-O does. containerd then has no network.
@@ -45,8 +48,6 @@ pub struct Reader<'a> {
 pub struct Plan {
     /// The file that a runtime uses.
     pub primary: PathBuf,
-    /// The plugin that it calls first.
-    pub first_plugin: Option<String>,
     pub changes: Vec<Change>,
     /// Shunt's, as it will be.
     pub entry: Value,
@@ -63,8 +64,11 @@ pub fn read(files: &impl Files, path: &Path) -> Result<Option<String>, Unready> 
         ensure!(!bytes.trim_ascii().is_empty(), "it is empty");
         let text = String::from_utf8(bytes)?;
         Conf::parse(&text)?;
-        // What is not understood to its end could not be taken back either.
-        conflist::value(&text)?;
+        libcni::loads(&text, has_extension(path, &["conflist"]))?;
+        // What could not be taken back.
+        let without = conflist::without_entry(&text)?;
+        let names = conflist::names_shunt(&without)? && !conflist::is_shunt(&text);
+        ensure!(!names, "it names shunt, and not as a plugin of its own");
         Ok(Some(text))
     };
     text().map_err(|why| Unready::Unusable { path: path.to_owned(), why })
@@ -78,8 +82,10 @@ pub fn files(files: &impl Files, folder: &Path, kinds: &[&str]) -> Result<Vec<Pa
 }
 
 pub fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| extensions.contains(&extension))
+    // As Go has it: a name may be nothing else.
+    let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());
+    let dot = name.iter().rposition(|byte| *byte == b'.');
+    dot.is_some_and(|dot| extensions.iter().any(|it| it.as_bytes() == &name[dot + 1..]))
 }
 
 pub fn is_derived(path: &Path) -> bool {
@@ -126,13 +132,20 @@ impl Reader<'_> {
     pub fn install(&self, files: &impl Files, wanted: &Wanted) -> Result<Plan, Unready> {
         let all = self::files(files, self.net_dir, &EXTENSIONS)?;
         let (derived, all): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| is_derived(path));
+        for path in &derived {
+            let own = |text: &String| conflist::entries(text).is_ok_and(|own| !own.is_empty());
+            if read(files, path)?.is_some_and(|text| !own(&text)) {
+                let why = anyhow!("it has a name as shunt's own lists, and no entry of shunt");
+                return Err(Unready::Unusable { path: path.clone(), why });
+            }
+        }
         let (primary, text, others, skipped) = self.primary(files, all)?;
         let unusable = |why| Unready::Unusable { path: primary.clone(), why };
         let conf = Conf::parse(&text).map_err(unusable)?;
         let mut edit = Edit { reader: self, wanted, entry: None, lost: Vec::new() };
         let mut changes = Vec::new();
         let mut own_list = None;
-        if conf.is_list() || has_extension(&primary, &["conflist"]) {
+        if has_extension(&primary, &["conflist"]) {
             changes.extend(edit.list(files, &primary, text.clone())?);
         } else if conf.is_multus() {
             let source = multus_source(files, &others, &conf).map_err(unusable)?;
@@ -145,7 +158,9 @@ impl Reader<'_> {
                 changes.extend(edit.list(files, &source, text)?);
             }
         } else {
-            let path = primary.with_extension(format!("{}.conflist", &DERIVED[1..]));
+            let name = primary.file_name().unwrap_or_default().to_string_lossy();
+            let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+            let path = primary.with_file_name(format!("{stem}{DERIVED}.conflist"));
             let before = read(files, &path).ok().flatten();
             // What is there of an entry is in the list that was made before.
             let entries = before.as_ref().and_then(|list| conflist::entries(list).ok());
@@ -166,8 +181,14 @@ impl Reader<'_> {
         let Edit { entry, lost, .. } = edit;
         let entry = entry.ok_or_else(|| unusable(anyhow!("it has no plugin")))?;
         libcni::check(entry.as_object().unwrap_or(&Default::default())).map_err(unusable)?;
-        let first_plugin = conf.first_plugin();
-        Ok(Plan { primary, first_plugin, changes, entry, lost, skipped })
+        // A runtime that looks for plugins elsewhere would not find shunt, and fail every pod.
+        if let Some(first) = conf.first_plugin().filter(|it| !files.has(&self.bin_dir.join(it))) {
+            return Err(unusable(anyhow!(
+                "its `{first}` is not in {}; --bin-dir says where the runtime looks for plugins",
+                self.bin_dir.display()
+            )));
+        }
+        Ok(Plan { primary, changes, entry, lost, skipped })
     }
 
     fn speaks(&self, list: &Conf) -> Result<()> {
@@ -211,26 +232,27 @@ impl Edit<'_> {
         let conf = Conf::parse(&text).map_err(unusable)?;
         let (mut own, others) = drop_ins(all, self.reader.net_dir, &conf)?;
         let parsed = own.first().and_then(|(_, text)| conflist::value(text).ok());
-        if others == 0 {
+        let Some((first, last)) = others.first().zip(others.last()) else {
             let list = self.with_entry(&text, parsed.as_ref()).map_err(unusable)?;
             let list = change(path, Some(text), Some(list), path);
             let gone =
                 own.into_iter().filter_map(|(file, text)| change(&file, Some(text), None, &file));
             return Ok(list.into_iter().chain(gone).collect());
-        }
+        };
         self.reader.speaks(&conf).map_err(unusable)?;
-        let (file, before) = match own.is_empty() {
-            true => (self.reader.net_dir.join(&conf.name).join(DROP_IN), None),
-            false => Some(own.remove(0)).map(|(file, text)| (file, Some(text))).unwrap_or_default(),
-        };
         let inlined = conflist::entries(&text).map_err(unusable)?.pop();
-        let entry = self.entry(parsed.as_ref().or(inlined.as_ref()));
-        let after = if parsed.as_ref() == Some(&entry) {
-            before.clone()
-        } else {
-            Some(conflist::file_of(&entry))
-        };
         let list = conflist::without_entry(&text).map_err(unusable)?;
+        // What comes first there is the network's first plugin, if the list itself has none.
+        let is_first =
+            !Conf::parse(&list).is_ok_and(|it| it.is_list() && it.first_plugin().is_some());
+        let kept = own.iter().position(|(file, _)| !is_first || file > first);
+        let (file, before) = match kept.map(|at| own.remove(at)) {
+            Some((file, text)) => (file, Some(text)),
+            None => (behind(last), None),
+        };
+        let entry = self.entry(parsed.as_ref().or(inlined.as_ref()));
+        let is_it = |text: &String| conflist::value(text).is_ok_and(|it| it == entry);
+        let after = before.clone().filter(is_it).or_else(|| Some(conflist::file_of(&entry)));
         let changes =
             [change(&file, before, after, path), change(path, Some(text), Some(list), path)];
         let twice =
@@ -239,21 +261,32 @@ impl Edit<'_> {
     }
 }
 
-/// Shunt's files in a list's own folder, and how many of others are there.
+fn behind(last: &Path) -> PathBuf {
+    let plain = last.with_file_name(DROP_IN);
+    if *last < plain {
+        return plain;
+    }
+    let mut name = last.file_name().unwrap_or_default().to_owned();
+    name.push("-shunt.conf");
+    last.with_file_name(name)
+}
+
+/// Shunt's files in a list's own folder, and those of others, each by name.
 fn drop_ins(
     all: &impl Files,
     dir: &Path,
     list: &Conf,
-) -> Result<(Vec<(PathBuf, String)>, usize), Unready> {
+) -> Result<(Vec<(PathBuf, String)>, Vec<PathBuf>), Unready> {
     let is_name = !list.name.is_empty() && !list.name.contains('/') && !list.name.starts_with('.');
-    let (mut own, mut others) = (Vec::new(), 0);
+    let (mut own, mut others) = (Vec::new(), Vec::new());
     if !is_name || !list.reads_folder() {
         return Ok((own, others));
     }
     for path in files(all, &dir.join(&list.name), &["conf"])? {
         match read(all, &path)? {
             Some(text) if conflist::is_shunt(&text) => own.push((path, text)),
-            found => others += usize::from(found.is_some()),
+            Some(_) => others.push(path),
+            None => {}
         }
     }
     Ok((own, others))

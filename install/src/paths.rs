@@ -67,6 +67,6 @@ impl Cni {
             false => Runtime::Containerd,
         };
         let skips = self.runtime.unwrap_or_else(found) == Runtime::CriO;
-        Reader { net_dir: &self.net_dir, spoken, skips }
+        Reader { net_dir: &self.net_dir, bin_dir: &self.bin_dir, spoken, skips }
     }
 }

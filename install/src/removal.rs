@@ -10,6 +10,7 @@ use crate::{
     change::Change,
     conflist::{self, Conf, SHUNT},
     net_d::{EXTENSIONS, change, has_extension, is_derived},
+    replace::is_unfinished,
     world::{Files, Found, Kind},
 };
 
@@ -44,6 +45,8 @@ impl Removal {
         // A list's own folder may be a link; others might lead in circles.
         let is_folder = kind == Kind::Folder || (kind == Kind::LinkedFolder && depth == 0);
         let looked = match kind {
+            // Of these no runtime reads any, and all are removed.
+            Kind::File if is_unfinished(&path) => Ok(()),
             Kind::File => self.file(files, &path, depth),
             _ if is_folder && depth < DEEPEST => files
                 .list(&path)
@@ -81,7 +84,7 @@ impl Removal {
             after.as_ref().is_some_and(|after| conflist::names_shunt(after).unwrap_or(true));
         self.changes.extend(change(path, Some(text), after, path));
         match names {
-            true => Err(anyhow!("it names shunt where no runtime looks for a plugin")),
+            true => Err(anyhow!("it names shunt, and not as a plugin of its own")),
             false => Ok(()),
         }
     }
@@ -95,6 +98,7 @@ impl Removal {
         Conf::parse(text)?;
         self.entries.extend(conflist::entries(text)?);
         let after = conflist::without_entry(text)?;
-        Ok(Some(after).filter(|_| !is_own && !is_derived(path)))
+        let is_derived = is_derived(path) && after != text;
+        Ok(Some(after).filter(|_| !is_own && !is_derived))
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    claim::{Claimed, Purpose},
+    claim::{self, Claimed, Purpose},
     daemon_set,
     drain::Patience,
     output::{Exit, Output, Stopped},
@@ -104,6 +104,15 @@ impl Leave<'_> {
             return Ok(Exit::Done);
         };
         let mut entries = self.leave_lists(node, report)?;
+        // They have the binary and the programs in common with what leaves.
+        let names = |dir: &PathBuf| {
+            let there = Removal::of(node, dir);
+            there.map_or(true, |it| !(it.entries.is_empty() && it.doubtful.is_empty()))
+        };
+        if let Some(dir) = node.others(&claim).into_iter().find(names) {
+            report.wanted_by = Some(dir.display().to_string());
+            return Ok(Exit::Done);
+        }
         let left = node.drain(self.patience)?;
         if left.sockets > 0 {
             report.waits_for = Some(left.to_string());
@@ -120,16 +129,19 @@ impl Leave<'_> {
                 report.kept = Some(path);
                 continue;
             }
-            let was_there = node.is_there(part);
+            if !node.is_there(part) {
+                continue;
+            }
             match node.remove(part) {
-                Err(error) => report.stays.push(format!("{}: {error}", path.display())),
-                // The lock file may be one that this call has made.
-                Ok(()) if !was_there || part == Part::Unfinished => {}
+                Err(error) => report.stays.push(format!("{error:#}: it stays")),
+                Ok(()) if part == Part::Unfinished => {}
+                // It may be one that this call has made.
                 Ok(()) if part == Part::LockFile && !had_lock => {}
                 Ok(()) => report.removed.push(path),
             }
         }
         node.give_up(claim)?;
+        report.stays.extend(elsewhere(node, &entries));
         Ok(if report.stays.is_empty() { Exit::Done } else { Exit::Failed })
     }
 
@@ -183,6 +195,25 @@ impl Leave<'_> {
     }
 }
 
+/// What entries had pinned, and locked, in other places than this call's.
+fn elsewhere(node: &impl World, entries: &[Value]) -> BTreeSet<String> {
+    let places = entries.iter().filter_map(|entry| {
+        let place = |key: &str, default| PathBuf::from(entry[key].as_str().unwrap_or(default));
+        let pins = place("pinPath", shim::paths::PINS);
+        let lock = place("lockFile", shim::paths::LOCK);
+        let is_own = (&pins, &lock) == (&node.path_of(Part::Pins), &node.path_of(Part::LockFile));
+        let is_there = [&pins, &lock, &claim::path(&lock)].iter().any(|it| node.has(it));
+        let (pins, lock) = (pins.display(), lock.display());
+        (!is_own && is_there).then(|| {
+            format!(
+                "an entry had its programs in {pins} and its lock in {lock}, which stay: call \
+                 `shuntctl uninstall --pin-path {pins} --lock-file {lock}`"
+            )
+        })
+    });
+    places.collect()
+}
+
 fn remove_logs(entries: &[Value]) -> Result<Vec<PathBuf>> {
     let logs = entries.iter().filter_map(|entry| entry["logFile"].as_str());
     let logs: BTreeSet<PathBuf> = logs.map(PathBuf::from).collect();
@@ -212,17 +243,18 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if let Some(name) = &self.wanted_by {
-            return writeln!(f, "everything stays, for {name}");
-        }
         for path in &self.changed {
             writeln!(f, "{} has no entry of shunt any more", path.display())?;
+        }
+        if let Some(name) = &self.wanted_by {
+            let rest = if self.changed.is_empty() { "everything" } else { "everything else" };
+            return writeln!(f, "{rest} stays, for {name}");
         }
         for path in &self.removed {
             writeln!(f, "{} removed", path.display())?;
         }
         for what in &self.stays {
-            writeln!(f, "{what}: it stays; remove it, or call `shuntctl uninstall` again")?;
+            writeln!(f, "{what}")?;
         }
         match (&self.waits_for, &self.kept) {
             (Some(what), _) => writeln!(
@@ -234,7 +266,12 @@ impl fmt::Display for Report {
                 "{} is kept; call again without --keep-binary when pods made with it are gone",
                 kept.display()
             ),
-            (None, None) if !self.stays.is_empty() => writeln!(f, "no list names shunt any more"),
+            (None, None) if !self.stays.is_empty() => {
+                writeln!(
+                    f,
+                    "no list names shunt any more; mend that and call `shuntctl uninstall` again"
+                )
+            }
             (None, None) if self.changed.is_empty() && self.removed.is_empty() => {
                 writeln!(f, "nothing of shunt was here")
             }

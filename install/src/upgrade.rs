@@ -56,7 +56,7 @@ impl Upgrade {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
         self.datapath.may_look()?;
         // A node that shunt is leaving gets no pins any more; one without a claim was set up by hand.
-        let claim = Claim::stake(&self.datapath.lock_file, Purpose::Resume)?;
+        let claim = Claim::stake(&self.datapath.lock_file, &self.cni.net_dir, Purpose::Resume)?;
         let pins = &self.datapath.pin_path;
         let lock = || Lock::take(&self.datapath.lock_file, LOCK_PATIENCE);
         let held = lock()?;

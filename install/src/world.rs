@@ -15,13 +15,14 @@ use shim::{cgroup, lock::Lock, refusal::Refusal};
 
 use crate::{
     binary,
-    change::{Change, Replaced, remove_unfinished},
+    change::{Change, Replaced},
     claim::{Claim, Claimed, Purpose},
     conflist::SHUNT,
     drain::{self, Left, Patience},
     entry::Wanted,
     install::PATIENCE,
     paths::{Cni, Datapath},
+    replace::remove_unfinished,
     settings,
 };
 
@@ -56,6 +57,9 @@ pub trait Files {
     /// # Errors
     /// It cannot be read, or is a link that leads nowhere, or no regular file.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>>;
+
+    /// Also a link to nowhere: it may lead somewhere only outside this container.
+    fn has(&self, path: &Path) -> bool;
 }
 
 /// What of shunt is outside the lists.
@@ -87,14 +91,15 @@ pub trait World: Files {
     /// No pod will be accelerated.
     fn load(&self, wanted: &Wanted) -> Result<(), Refusal>;
 
-    /// Puts the binary in its place and calls it there. Whether it was not there before.
+    /// Other folders of configurations that shunt was installed for.
+    fn others(&self, claim: &Self::Claim) -> Vec<PathBuf>;
+
+    /// Puts the binary in its place, if it runs there; to keep it, not in that of another version
+    /// that runs. Whether it was not there before.
     ///
     /// # Errors
     /// It cannot be written, or does not run.
-    fn place(&self) -> Result<bool>;
-
-    /// Whether the runtime finds a plugin of that name.
-    fn has_plugin(&self, name: &str) -> bool;
+    fn place(&self, claim: &Self::Claim) -> Result<bool>;
 
     /// # Errors
     /// The plugin does not take that entry.
@@ -111,8 +116,8 @@ pub trait World: Files {
     fn drain(&self, patience: Patience) -> Result<Left>;
 
     /// # Errors
-    /// Of removing it. That it is not there is none.
-    fn remove(&self, part: Part) -> io::Result<()>;
+    /// Of removing it; they name what stays. That it is not there is none.
+    fn remove(&self, part: Part) -> Result<()>;
 
     fn path_of(&self, part: Part) -> PathBuf;
 
@@ -184,6 +189,10 @@ impl Files for Disk {
         ensure!(bytes.len() as u64 <= LONGEST, "it is longer than any configuration");
         Ok(Some(bytes))
     }
+
+    fn has(&self, path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
 }
 
 impl Files for Host {
@@ -194,13 +203,17 @@ impl Files for Host {
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         Disk.read(path)
     }
+
+    fn has(&self, path: &Path) -> bool {
+        Disk.has(path)
+    }
 }
 
 impl World for Host {
     type Claim = Claim;
 
     fn claim(&self, purpose: Purpose) -> Result<Claimed<Claim>> {
-        Claim::stake(&self.datapath.lock_file, purpose)
+        Claim::stake(&self.datapath.lock_file, &self.cni.net_dir, purpose)
     }
 
     fn give_up(&self, claim: Claim) -> Result<()> {
@@ -215,15 +228,20 @@ impl World for Host {
         shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
     }
 
-    fn place(&self) -> Result<bool> {
-        let placed = binary::place(&self.source, &self.cni.bin_dir)?;
-        binary::versions(&self.cni.bin_dir.join(SHUNT))?;
-        Ok(placed)
+    fn others(&self, claim: &Claim) -> Vec<PathBuf> {
+        claim.others()
     }
 
-    fn has_plugin(&self, name: &str) -> bool {
-        // A link may lead somewhere only outside this container.
-        self.cni.bin_dir.join(name).symlink_metadata().is_ok()
+    fn place(&self, claim: &Claim) -> Result<bool> {
+        let own =
+            binary::fingerprint(&self.source).with_context(|| self.source.display().to_string())?;
+        if claim.is_anothers(&own) && binary::versions(&self.path_of(Part::Binary)).is_ok() {
+            log::info!("another version of shunt was installed than this one; it is kept");
+            return Ok(false);
+        }
+        let placed = binary::place(&self.source, &self.cni.bin_dir)?;
+        claim.note(own)?;
+        Ok(placed)
     }
 
     fn check(&self, entry: &Value) -> Result<()> {
@@ -238,19 +256,21 @@ impl World for Host {
         drain::all(&self.datapath.pin_path, patience, |_| ())
     }
 
-    fn remove(&self, part: Part) -> io::Result<()> {
+    fn remove(&self, part: Part) -> Result<()> {
+        let path = self.path_of(part);
         let removed = match part {
             Part::Unfinished => {
-                remove_unfinished(&self.cni.net_dir).and(remove_unfinished(&self.cni.bin_dir))
+                return remove_unfinished(&self.cni.net_dir)
+                    .and(remove_unfinished(&self.cni.bin_dir));
             }
-            Part::Binary => fs::remove_file(self.path_of(part)),
+            Part::Binary => fs::remove_file(&path),
             // No plugin is then at work with them.
-            Part::Pins => self.locked(|| fs::remove_dir_all(&self.datapath.pin_path)),
-            Part::LockFile => self.locked(|| fs::remove_file(&self.datapath.lock_file)),
+            Part::Pins => self.locked(|| fs::remove_dir_all(&path)),
+            Part::LockFile => self.locked(|| fs::remove_file(&path)),
         };
         match removed {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed,
+            removed => removed.with_context(|| path.display().to_string()),
         }
     }
 

@@ -32,6 +32,10 @@ impl Files for Folder {
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         Ok(self.0.get(path).map(|text| text.clone().into_bytes()))
     }
+
+    fn has(&self, _: &Path) -> bool {
+        true
+    }
 }
 
 impl Folder {
@@ -151,7 +155,7 @@ proptest! {
     #[test]
     fn installed_and_uninstalled_it_is_as_it_was(before in folder(), skips in any::<bool>()) {
         let spoken = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].map(str::to_owned);
-        let reader = Reader { net_dir: Path::new(DIR), spoken: &spoken, skips };
+        let reader = Reader { net_dir: Path::new(DIR), bin_dir: Path::new("/bin"), spoken: &spoken, skips };
         let entry = json!({"type": "shunt", "excludedPorts": [1]});
         let wanted = Wanted { entry: entry.clone(), beside: Beside::Merged };
         let mut folder = before.clone();

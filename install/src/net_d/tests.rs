@@ -3,7 +3,28 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 use serde_json::json;
 
 use super::*;
-use crate::{entry::Beside, removal::Removal, world::Disk};
+use crate::{
+    entry::Beside,
+    removal::Removal,
+    world::{Disk, Found},
+};
+
+/// The files of this machine, with every plugin there is.
+struct Furnished;
+
+impl Files for Furnished {
+    fn list(&self, folder: &Path) -> Result<Vec<Found>> {
+        Disk.list(folder)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        Disk.read(path)
+    }
+
+    fn has(&self, _: &Path) -> bool {
+        true
+    }
+}
 
 type Tree = BTreeMap<PathBuf, (u32, String)>;
 
@@ -63,7 +84,8 @@ fn plan(dir: &Path, entry: &Value, keep: bool) -> Result<Vec<Change>, Unready> {
 }
 
 fn look(dir: &Path, wanted: &Wanted, skips: bool) -> Result<Plan, Unready> {
-    Reader { net_dir: dir, spoken: &spoken(), skips }.install(&Disk, wanted)
+    Reader { net_dir: dir, bin_dir: Path::new("/bin"), spoken: &spoken(), skips }
+        .install(&Furnished, wanted)
 }
 
 fn uninstall(dir: &Path) -> Result<Removal> {

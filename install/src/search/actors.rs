@@ -36,7 +36,12 @@ pub fn spoken() -> Vec<String> {
 fn install(wait: Duration) -> Program {
     Box::new(move |node| {
         let (spoken, wanted) = (spoken(), wanted());
-        let reader = Reader { net_dir: Path::new(NET_D), spoken: &spoken, skips: false };
+        let reader = Reader {
+            net_dir: Path::new(NET_D),
+            bin_dir: Path::new("/bin"),
+            spoken: &spoken,
+            skips: false,
+        };
         let order = Order { reader, wanted: &wanted, wait, must_accelerate: false };
         let _ = order.put(node, &mut Report::new(node));
     })
@@ -55,7 +60,12 @@ fn uninstall(settle: Duration) -> Program {
 fn watch(looks: usize) -> Program {
     Box::new(move |node| {
         let spoken = spoken();
-        let reader = Reader { net_dir: Path::new(NET_D), spoken: &spoken, skips: false };
+        let reader = Reader {
+            net_dir: Path::new(NET_D),
+            bin_dir: Path::new("/bin"),
+            spoken: &spoken,
+            skips: false,
+        };
         let mut keeper = Keeper::new(wanted());
         for _ in 0..looks {
             keeper.keep(node, &reader, &mut Duration::from_secs(60), true);

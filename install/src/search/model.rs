@@ -5,7 +5,6 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    io,
     panic::resume_unwind,
     path::{Path, PathBuf},
     rc::Rc,
@@ -218,6 +217,10 @@ impl Files for Process {
         let Reply::Bytes(bytes) = reply else { unreachable!() };
         Ok(bytes)
     }
+
+    fn has(&self, _: &Path) -> bool {
+        true
+    }
 }
 
 impl World for Process {
@@ -260,7 +263,11 @@ impl World for Process {
         Ok(())
     }
 
-    fn place(&self) -> Result<bool> {
+    fn others(&self, _: &Held) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn place(&self, _: &Held) -> Result<bool> {
         let reply = self.step(
             || "place the plugin".into(),
             |node, _| {
@@ -269,10 +276,6 @@ impl World for Process {
             },
         );
         Ok(reply == Reply::Yes(true))
-    }
-
-    fn has_plugin(&self, _: &str) -> bool {
-        true
     }
 
     fn check(&self, _: &Value) -> Result<()> {
@@ -306,7 +309,7 @@ impl World for Process {
         Ok(Left::default())
     }
 
-    fn remove(&self, part: Part) -> io::Result<()> {
+    fn remove(&self, part: Part) -> Result<()> {
         self.change(format!("remove {part:?}"), |node| match part {
             Part::Binary => node.plugin = Plugin::Missing,
             Part::Pins => node.pins = false,

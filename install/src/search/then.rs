@@ -19,12 +19,17 @@ use crate::{
 pub fn install(wait: Duration) -> Program {
     Box::new(move |node| {
         let (spoken, wanted) = (spoken(), wanted());
-        let reader = Reader { net_dir: Path::new(NET_D), spoken: &spoken, skips: false };
+        let reader = Reader {
+            net_dir: Path::new(NET_D),
+            bin_dir: Path::new("/bin"),
+            spoken: &spoken,
+            skips: false,
+        };
         let deadline = node.now() + wait;
         let _ = node.load(&wanted);
-        let claim = node.claim(Purpose::Install);
-        let _ = node.place();
-        drop(claim);
+        if let Ok(Claimed::Held(claim)) = node.claim(Purpose::Install) {
+            let _ = node.place(&claim);
+        }
         loop {
             let Ok(Claimed::Held(claim)) = node.claim(Purpose::Install) else { return };
             if let Ok(plan) = reader.install(node, &wanted) {
