@@ -20,11 +20,11 @@ use shim::{
 
 use crate::{
     conflist::SHUNT,
+    disk::Disk,
     net_d::{self, Own},
     output::{Exit, Output},
     paths, pods,
     width::count,
-    world::Disk,
 };
 
 /// What Kubernetes' runtimes call a pod's first interface.

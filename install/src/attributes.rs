@@ -69,7 +69,7 @@ impl Attributes {
         if let Ok(flags) = ioctl_getflags(file)
             && flags & kept() != self.flags
         {
-            ioctl_setflags(file, flags - kept() | self.flags)
+            ioctl_setflags(file, (flags - kept()) | self.flags)
                 .map_err(io::Error::from)
                 .context("cannot keep its flags, as chattr(1) sets them")?;
         }

@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Seek as _, Write as _},
+    io::{self, BufRead as _, BufReader, ErrorKind, Seek as _, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -25,6 +25,7 @@ use crate::{
     replace::{Before, replace, whose},
 };
 
+const ANNOTATION: &[u8] = b"shunt/accelerate";
 /// How long it may take to answer: it has nothing to wait for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -67,6 +68,19 @@ pub fn place(source: &Path, folder: &Path) -> Result<bool> {
     };
     let placed = place().map_err(|error| whose(error, &target).context("cannot place the plugin"));
     placed.map(|()| true)
+}
+
+/// Whether another's program lies there: no build of shunt is without the name of its annotation. A file
+/// without bytes is what a full disk makes of any.
+///
+/// # Errors
+/// Of reading it.
+pub fn is_anothers(file: &Path) -> io::Result<bool> {
+    let bytes = match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        bytes => bytes?,
+    };
+    Ok(!bytes.is_empty() && !bytes.windows(ANNOTATION.len()).any(|at| at == ANNOTATION))
 }
 
 /// Of a file's bytes: FNV-1a, 64 bits, by which two builds are told apart. A block at a time, as

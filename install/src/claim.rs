@@ -81,7 +81,8 @@ impl Claim {
     /// Of making or locking the file.
     pub fn stake(lock_file: &Path, net_dir: &Path, purpose: Purpose) -> Result<Claimed<Self>> {
         let path = path(lock_file);
-        let net_dir = fs::canonicalize(net_dir).or_else(|_| std::path::absolute(net_dir))?;
+        // Not where it leads, which may change.
+        let net_dir = std::path::absolute(net_dir)?;
         loop {
             let staked = lock(&path, &net_dir, purpose);
             if let Some(staked) = staked.with_context(|| path.display().to_string())? {
@@ -99,6 +100,11 @@ impl Claim {
     pub fn is_anothers(&self, binary: &str) -> bool {
         let last = &self.record.borrow().binary;
         self.purpose == Purpose::Keep && last.as_ref().is_some_and(|last| last != binary)
+    }
+
+    /// Whether a binary was installed with it.
+    pub fn has_binary(&self) -> bool {
+        self.record.borrow().binary.is_some()
     }
 
     /// That this binary is in its place, unless that was another's.

@@ -5,12 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    conflist::SHUNT,
-    libcni,
-    paths::Datapath,
-    world::{Disk, Files as _},
-};
+use crate::{conflist::SHUNT, disk::Disk, libcni, paths::Datapath, world::Files as _};
 
 /// Keys that are not in `--entry`, as options set them.
 const BY_OPTION: [&str; 3] = ["type", "pinPath", "lockFile"];

@@ -12,7 +12,7 @@ use crate::{
     drain::Patience,
     entry::{Entry, Wanted},
     net_d::{Plan, Reader, Unready},
-    output::{Exit, Output, Stopped},
+    output::{self, Exit, Output, Stopped},
     paths::{Cni, Datapath},
     pods::Logs,
     upgrade::Upgrade,
@@ -216,13 +216,11 @@ impl Report {
             done.push(format!("{} was placed", self.binary.display()));
         }
         done.extend(self.changed.iter().map(|path| format!("{} was changed", path.display())));
-        Stopped {
-            error,
-            done,
-            stays: "every other file is as it was".into(),
-            next: "mend that and call `shuntctl install` again, or `shuntctl uninstall`".into(),
-        }
-        .into()
+        let next = output::next(
+            &error,
+            "mend that and call `shuntctl install` again, or `shuntctl uninstall`",
+        );
+        Stopped { error, done, stays: "every other file is as it was".into(), next }.into()
     }
 }
 
@@ -247,12 +245,20 @@ impl fmt::Display for Report {
                 writeln!(f, "shunt's entry is there already")?;
             }
         }
+        if self.primary.is_none() && self.binary_placed {
+            writeln!(f, "{} placed", self.binary.display())?;
+        }
         for skipped in &self.skipped {
             writeln!(f, "passed over, as CRI-O does: {skipped}")?;
         }
         for key in &self.lost_keys {
             writeln!(f, "the entry that was there loses {key}")?;
         }
-        self.waits_for.iter().try_for_each(|what| writeln!(f, "{what}"))
+        self.waits_for.iter().try_for_each(|what| {
+            writeln!(
+                f,
+                "{what}: every list is as it was; call `shuntctl install --wait 10m`, or `shuntctl uninstall`"
+            )
+        })
     }
 }

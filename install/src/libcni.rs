@@ -43,7 +43,7 @@ pub fn loads(text: &str, is_list: bool) -> Result<()> {
             "cniVersion" => takes::<String>(value),
             "cniVersions" => takes::<Vec<String>>(value),
             "disableCheck" | "disableGC" | "loadOnlyInlinedPlugins" => switch(value),
-            "plugins" => Ok(ensure!(value.is_array(), "it is no array")),
+            "plugins" => takes::<Vec<Value>>(value),
             _ => Ok(()),
         };
         read.map_err(|why| refused(key, &why))?;
@@ -103,7 +103,8 @@ fn refused(key: &str, why: &anyhow::Error) -> anyhow::Error {
 fn switch(value: &Value) -> Result<()> {
     let text = value.as_str().unwrap_or_default();
     let is = value.is_boolean() || ["true", "false"].iter().any(|it| text.eq_ignore_ascii_case(it));
-    Ok(ensure!(is, "it is neither true nor false"))
+    ensure!(is, "it is neither true nor false");
+    Ok(())
 }
 
 fn takes<T: for<'a> Deserialize<'a>>(value: &Value) -> Result<()> {

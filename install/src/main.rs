@@ -7,6 +7,7 @@ mod change;
 mod claim;
 mod conflist;
 mod daemon_set;
+mod disk;
 mod doctor;
 mod drain;
 mod entry;
@@ -37,6 +38,7 @@ mod world;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+use nix::sys::signal::{SigSet, Signal};
 use output::{Exit, Output};
 
 /// Puts shunt on a node, keeps it there, shows what it does, and takes it off.
@@ -63,6 +65,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Beyond RLIMIT_FSIZE a write then fails, and what was begun is put right. No child inherits it.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    let _ = signals.thread_block();
     let Cli { output, command } = match parse() {
         Ok(cli) => cli,
         Err(exit) => return exit,

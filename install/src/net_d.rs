@@ -17,9 +17,6 @@ use crate::{
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 /// Between a conf's name and `.conflist`: the list that shunt makes of it, by its name before it.
 const DERIVED: &str = ".-shunt";
-/// Shunt's file in a list's own folder, where libcni (1.3 and later) reads `.conf` by name. Where another
-/// would come behind it, it has that one's name before its own.
-const DROP_IN: &str = "zz-shunt.conf";
 
 /// Why there is nothing to be done yet.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +145,7 @@ impl Reader<'_> {
         if has_extension(&primary, &["conflist"]) {
             changes.extend(edit.list(files, &primary, text.clone())?);
         } else if conf.is_multus() {
-            let source = multus_source(files, &others, &conf).map_err(unusable)?;
+            let source = multus::source(files, &others, &conf).map_err(unusable)?;
             if conf.delegate().is_some() {
                 let add = |list: &str| edit.with_entry(list, None);
                 let after = conflist::in_delegate(&text, add).map_err(unusable)?;
@@ -230,7 +227,7 @@ impl Edit<'_> {
     ) -> Result<Vec<Change>, Unready> {
         let unusable = |why| Unready::Unusable { path: path.to_owned(), why };
         let conf = Conf::parse(&text).map_err(unusable)?;
-        let (mut own, others) = drop_ins(all, self.reader.net_dir, &conf)?;
+        let (mut own, others) = drop_in::all(all, self.reader.net_dir, &conf)?;
         let parsed = own.first().and_then(|(_, text)| conflist::value(text).ok());
         let Some((first, last)) = others.first().zip(others.last()) else {
             let list = self.with_entry(&text, parsed.as_ref()).map_err(unusable)?;
@@ -248,7 +245,7 @@ impl Edit<'_> {
         let kept = own.iter().position(|(file, _)| !is_first || file > first);
         let (file, before) = match kept.map(|at| own.remove(at)) {
             Some((file, text)) => (file, Some(text)),
-            None => (behind(last), None),
+            None => (drop_in::behind(last), None),
         };
         let entry = self.entry(parsed.as_ref().or(inlined.as_ref()));
         let is_it = |text: &String| conflist::value(text).is_ok_and(|it| it == entry);
@@ -259,70 +256,6 @@ impl Edit<'_> {
             own.into_iter().filter_map(|(file, text)| change(&file, Some(text), None, &file));
         Ok(changes.into_iter().flatten().chain(twice).collect())
     }
-}
-
-fn behind(last: &Path) -> PathBuf {
-    let plain = last.with_file_name(DROP_IN);
-    if *last < plain {
-        return plain;
-    }
-    let mut name = last.file_name().unwrap_or_default().to_owned();
-    name.push("-shunt.conf");
-    last.with_file_name(name)
-}
-
-/// Shunt's files in a list's own folder, and those of others, each by name.
-fn drop_ins(
-    all: &impl Files,
-    dir: &Path,
-    list: &Conf,
-) -> Result<(Vec<(PathBuf, String)>, Vec<PathBuf>), Unready> {
-    let is_name = !list.name.is_empty() && !list.name.contains('/') && !list.name.starts_with('.');
-    let (mut own, mut others) = (Vec::new(), Vec::new());
-    if !is_name || !list.reads_folder() {
-        return Ok((own, others));
-    }
-    for path in files(all, &dir.join(&list.name), &["conf"])? {
-        match read(all, &path)? {
-            Some(text) if conflist::is_shunt(&text) => own.push((path, text)),
-            Some(_) => others.push(path),
-            None => {}
-        }
-    }
-    Ok((own, others))
-}
-
-/// The file that Multus makes its delegate from, or reads it from, with its text. Beside a delegate
-/// that it has in itself there may be none.
-fn multus_source(
-    files: &impl Files,
-    others: &[PathBuf],
-    multus: &Conf,
-) -> Result<Option<(PathBuf, String)>> {
-    let wanted = multus.cluster_network.as_deref();
-    let named = match (wanted, multus.delegate()) {
-        (Some(wanted), _) => wanted.to_owned(),
-        (None, Some(delegate)) => Conf::parse(delegate)?.name,
-        (None, None) => return Err(anyhow!("Multus names no network of its own in it")),
-    };
-    for path in others {
-        // Its path is that of Multus' container.
-        let by_path = named.contains('/') && path.file_name() == Path::new(&named).file_name();
-        let text = match read(files, path) {
-            Err(unready) if by_path => return Err(unready.into()),
-            text => text.ok().flatten(),
-        };
-        let is_it =
-            |text: &String| by_path || Conf::parse(text).is_ok_and(|conf| conf.name == named);
-        if let Some(text) = text.filter(is_it) {
-            return Ok(Some((path.clone(), text)));
-        }
-    }
-    ensure!(
-        wanted.is_none(),
-        "Multus takes its network {named:?} from elsewhere: add shunt's entry there"
-    );
-    Ok(None)
 }
 
 /// Shunt's entry in the first list that has one.
@@ -342,7 +275,7 @@ pub fn entry(all: &impl Files, dir: &Path) -> Result<Own> {
         let Ok(Some(text)) = read(all, &path) else { continue };
         let conf = Conf::parse(&text)?;
         let mut entries = conflist::entries(&text)?;
-        let (own, _) = drop_ins(all, dir, &conf).unwrap_or_default();
+        let (own, _) = drop_in::all(all, dir, &conf).unwrap_or_default();
         entries.extend(own.iter().filter_map(|(_, text)| conflist::value(text).ok()));
         if let Some(entry) = entries.into_iter().next() {
             let (version, name) = (conf.newest_version(), conf.name);
@@ -352,6 +285,8 @@ pub fn entry(all: &impl Files, dir: &Path) -> Result<Own> {
     Err(anyhow!("no list in {} has an entry of shunt", dir.display()))
 }
 
+mod drop_in;
+mod multus;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Display},
-    io::{ErrorKind, IsTerminal as _, Write as _, stdout},
+    io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdout},
     process::ExitCode,
     sync::Mutex,
 };
@@ -22,8 +22,9 @@ pub const EXIT_CODES: &str = "Exit codes:
 /// Of a failure that needs no more than a line.
 const UNCHANGED: &str = "all is as it was";
 
-/// Why an answer could not be written. Known at the end, as it is no reason to stop half-way.
-static UNWRITTEN: Mutex<Option<std::io::Error>> = Mutex::new(None);
+/// Why an answer could not be written, and the answer. Known at the end, as it is no reason to stop
+/// half-way.
+static UNWRITTEN: Mutex<Option<(std::io::Error, String)>> = Mutex::new(None);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -50,8 +51,14 @@ pub struct Stopped {
 }
 
 impl Display for Stopped {
+    /// Some causes are told by what they caused already.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let told = self.error.chain().map(ToString::to_string);
+        f.write_str(&told.fold(String::new(), |told, cause| match told.contains(&cause) {
+            true => told,
+            false if told.is_empty() => cause,
+            false => format!("{told}: {cause}"),
+        }))
     }
 }
 
@@ -60,14 +67,23 @@ impl std::error::Error for Stopped {}
 impl Stopped {
     /// Of a command that changes nothing before it has all it needs.
     fn at_once(error: anyhow::Error) -> Self {
-        let root = error.chain().any(|cause| {
-            let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            let errno = cause.downcast_ref::<nix::errno::Errno>();
-            io == Some(ErrorKind::PermissionDenied)
-                || matches!(errno, Some(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM))
-        });
-        let next = if root { "run it as root" } else { "mend that and call it again" };
-        Self { error, done: Vec::new(), stays: UNCHANGED.into(), next: next.into() }
+        let next = next(&error, "mend that and call it again");
+        Self { error, done: Vec::new(), stays: UNCHANGED.into(), next }
+    }
+}
+
+/// What to do after a failure: `mend`, unless this process lacked a right.
+pub fn next(error: &anyhow::Error, mend: &str) -> String {
+    let is_refused = error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let errno = cause.downcast_ref::<nix::errno::Errno>();
+        io == Some(ErrorKind::PermissionDenied)
+            || matches!(errno, Some(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM))
+    });
+    match (is_refused, nix::unistd::geteuid().is_root()) {
+        (false, _) => mend.into(),
+        (true, false) => "run it as root".into(),
+        (true, true) => "run it as a root that has all capabilities, as CAP_BPF".into(),
     }
 }
 
@@ -111,29 +127,29 @@ impl Output {
     }
 
     pub fn fail(self, error: anyhow::Error) -> Exit {
-        let Stopped { error, done, stays, next } =
-            error.downcast().unwrap_or_else(Stopped::at_once);
-        let error = format!("{error:#}");
+        let stopped = error.downcast().unwrap_or_else(Stopped::at_once);
+        let error = stopped.to_string();
+        let Stopped { done, stays, next, .. } = stopped;
         if self.json {
             write(&json!({"error": error, "done": done, "stays": stays, "next": next}).to_string());
         } else if done.is_empty() && stays == UNCHANGED {
-            eprintln!("shuntctl: {error}; {next}");
+            let _ = writeln!(stderr(), "shuntctl: {error}; nothing was done, {stays}; {next}");
         } else {
             let done = if done.is_empty() { "nothing".into() } else { done.join("; ") };
             let told = format!("shuntctl: {error}\ndone: {done}\nstays: {stays}\nnext: {next}");
-            eprint!("{}", wrap(&told, width(), 2));
+            let _ = stderr().write_all(wrap(&told, width(), 2).as_bytes());
         }
         Exit::Failed
     }
 
-    /// What the process ends with.
+    /// What the process ends with. Who asked does not miss the answer.
     pub fn end(self, exit: Exit) -> Exit {
         let unwritten = UNWRITTEN.lock().ok().and_then(|mut unwritten| unwritten.take());
-        let Some(error) = unwritten else { return exit };
-        // Who reads the first lines only has closed it on purpose.
-        if error.kind() != ErrorKind::BrokenPipe {
-            eprintln!("shuntctl: the answer could not be written: {error}");
-        }
+        let Some((error, text)) = unwritten else { return exit };
+        let _ = writeln!(
+            stderr(),
+            "shuntctl: the answer could not be written: {error}; it is:\n{text}"
+        );
         Exit::Failed
     }
 }
@@ -142,6 +158,6 @@ fn write(text: &str) {
     let mut stdout = stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     if let (Err(error), Ok(mut unwritten)) = (written, UNWRITTEN.lock()) {
-        unwritten.get_or_insert(error);
+        unwritten.get_or_insert((error, text.into()));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize as _;
 use shim::load::Settings;
 
-use crate::{entry::Wanted, net_d, world::Disk};
+use crate::{disk::Disk, entry::Wanted, net_d};
 
 /// As the plugin reads them: of the entry that is there, or becomes what is wanted. Without an entry,
 /// or where the plugin would not accept it: the defaults.

@@ -17,7 +17,7 @@ use crate::{
     adopt::{Adopted, Adoption},
     claim::{Claim, Purpose},
     drain::{Left, Patience, these},
-    output::{Exit, Output},
+    output::{Exit, Output, Stopped, next},
     paths, pods, settings,
     width::count,
 };
@@ -55,6 +55,15 @@ struct Report {
 impl Upgrade {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
         self.datapath.may_look()?;
+        self.go(output).map_err(|error| {
+            let next =
+                next(&error, "mend that and call `shuntctl upgrade` again: it goes on from there");
+            let stays = "what is pinned stays, and pods and their connections go on with it".into();
+            Stopped { error, done: Vec::new(), stays, next }.into()
+        })
+    }
+
+    fn go(&self, output: Output) -> anyhow::Result<Exit> {
         // A node that shunt is leaving gets no pins any more; one without a claim was set up by hand.
         let claim = Claim::stake(&self.datapath.lock_file, &self.cni.net_dir, Purpose::Resume)?;
         let pins = &self.datapath.pin_path;

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    io::{ErrorKind, Read as _},
+    io::ErrorKind,
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use crate::{
     change::{Change, Replaced},
     claim::{Claim, Claimed, Purpose},
     conflist::SHUNT,
+    disk::Disk,
     drain::{self, Left, Patience},
     entry::Wanted,
     install::PATIENCE,
@@ -25,9 +26,6 @@ use crate::{
     replace::remove_unfinished,
     settings,
 };
-
-/// Bytes. No network configuration is as long.
-const LONGEST: u64 = 16 << 20;
 
 /// What lies in a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,57 +142,6 @@ impl Host {
     }
 }
 
-/// The files of the node that this process runs on.
-pub struct Disk;
-
-impl Files for Disk {
-    fn list(&self, folder: &Path) -> Result<Vec<Found>> {
-        let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries,
-        };
-        let found = entries.and_then(|entries| {
-            let found = entries.map(|entry| {
-                let entry = entry?;
-                let (path, own) = (entry.path(), entry.file_type()?);
-                let kind = match own.is_dir() {
-                    true => Kind::Folder,
-                    false if path.is_dir() => Kind::LinkedFolder,
-                    false => Kind::File,
-                };
-                Ok(Found { path, kind })
-            });
-            found.collect::<io::Result<Vec<_>>>()
-        });
-        let mut found = found.with_context(|| folder.display().to_string())?;
-        found.sort();
-        Ok(found)
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        // A pipe would be waited for.
-        match fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                ensure!(!path.is_symlink(), "it is a link that leads nowhere here");
-                return Ok(None);
-            }
-            file => ensure!(file?.is_file(), "it is no regular file"),
-        }
-        let file = match fs::File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-        ensure!(bytes.len() as u64 <= LONGEST, "it is longer than any configuration");
-        Ok(Some(bytes))
-    }
-
-    fn has(&self, path: &Path) -> bool {
-        path.symlink_metadata().is_ok()
-    }
-}
-
 impl Files for Host {
     fn list(&self, folder: &Path) -> Result<Vec<Found>> {
         Disk.list(folder)
@@ -239,6 +186,10 @@ impl World for Host {
             log::info!("another version of shunt was installed than this one; it is kept");
             return Ok(false);
         }
+        let target = self.path_of(Part::Binary);
+        let is_foreign = !claim.has_binary()
+            && binary::is_anothers(&target).with_context(|| target.display().to_string())?;
+        ensure!(!is_foreign, "{} is not shunt's: move it away", target.display());
         let placed = binary::place(&self.source, &self.cni.bin_dir)?;
         claim.note(own)?;
         Ok(placed)
@@ -263,6 +214,9 @@ impl World for Host {
                 return remove_unfinished(&self.cni.net_dir)
                     .and(remove_unfinished(&self.cni.bin_dir));
             }
+            Part::Binary if binary::is_anothers(&path).unwrap_or(false) => Err(io::Error::other(
+                "it is another's, or not whole: remove it if it is not wanted",
+            )),
             Part::Binary => fs::remove_file(&path),
             // No plugin is then at work with them.
             Part::Pins => self.locked(|| fs::remove_dir_all(&path)),

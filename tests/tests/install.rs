@@ -175,7 +175,6 @@ fn cannot_accelerate() -> Result<()> {
     let before = host.traces()?;
     let refused = host.install(&["--must-accelerate"])?;
     ensure!(refused.code == 3, "{refused:?}");
-    fs::remove_file(&host.node.lock)?;
     host.is_as(&before)?;
     let installed = host.install(&[])?;
     let why = installed.json["cannot_accelerate"].as_str().context("no reason")?;

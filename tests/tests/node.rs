@@ -6,13 +6,16 @@ mod binary;
 mod claim;
 mod doubt;
 mod entry;
+mod folders;
 mod layouts;
 mod links;
 mod locks;
 mod owners;
 mod prev_result;
+mod replaced;
 mod rivals;
 mod told;
+mod versions;
 mod width;
 
 use crate::install::host::Host;
@@ -45,6 +48,9 @@ pub fn tests() -> Vec<Trial> {
         rivals::tests(),
         prev_result::tests(),
         attributes::tests(),
+        versions::tests(),
+        replaced::tests(),
+        folders::tests(),
     ];
     let lacking = "no cnitool: CNITOOL is not set, `make test` does";
     tests.into_iter().flatten().map(|trial| needs(trial, libcni, lacking)).collect()

@@ -3,10 +3,10 @@
 use crate::{
     binary,
     conflist::SHUNT,
+    disk::Disk,
     entry::{Beside, Wanted},
     net_d::{self, Own},
     paths,
-    world::Disk,
 };
 
 use super::Finding;

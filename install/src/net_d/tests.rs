@@ -3,11 +3,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 use serde_json::json;
 
 use super::*;
-use crate::{
-    entry::Beside,
-    removal::Removal,
-    world::{Disk, Found},
-};
+use crate::{disk::Disk, entry::Beside, removal::Removal, world::Found};
 
 /// The files of this machine, with every plugin there is.
 struct Furnished;
@@ -209,7 +205,7 @@ fn the_own_folder_of_a_list_that_does_not_read_it_is_not_looked_at() {
     let dir = folder(&[("10-a.conflist", &only), ("net/10.conf", r#"{"type": "tuning"}"#)]);
     make(&plan(dir.path(), &entry(), false).unwrap());
     assert!(fs::read_to_string(dir.path().join("10-a.conflist")).unwrap().contains("shunt"));
-    assert!(!dir.path().join("net").join(DROP_IN).exists());
+    assert!(!dir.path().join("net").join(drop_in::DROP_IN).exists());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     Program,
-    model::{NET_D, Node, Plugin, SETTLE},
+    model::SETTLE,
+    node::{NET_D, Node, Plugin},
     search, then,
 };
 use crate::{
@@ -24,6 +25,8 @@ pub const LIST: &str = "/net.d/10-a.conflist";
 const OTHER: &str = "/net.d/20-b.conflist";
 const ASIDE: &str = "/net.d/10-a.conflist.cilium_bak";
 const TEXT: &str = r#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge"}]}"#;
+/// In a list that was renamed to its place.
+pub const NEWER: &str = r#""mtu":1400"#;
 
 pub fn wanted() -> Wanted {
     Wanted { entry: json!({"type": "shunt"}), beside: Beside::Merged }
@@ -79,6 +82,25 @@ fn primary() -> Program {
     Box::new(|node| {
         node.foreign("truncate", |node, _| drop(node.files.insert(LIST.into(), String::new())));
         node.foreign("write", |node, _| drop(node.files.insert(LIST.into(), TEXT.into())));
+    })
+}
+
+/// One that writes its list elsewhere and renames it.
+fn renaming_primary() -> Program {
+    Box::new(|node| {
+        node.foreign("rename", |node, _| {
+            let newer = TEXT.replacen("bridge\"", &format!("bridge\",{NEWER}"), 1);
+            node.files.insert(LIST.into(), newer);
+            node.renamed += 1;
+        });
+    })
+}
+
+/// As another version of shunt.
+fn newer(program: Program) -> Program {
+    Box::new(move |node| {
+        node.be_version(1);
+        program(node);
     })
 }
 
@@ -175,6 +197,26 @@ fn every_list_can_be_run_at_every_moment() {
                 ("watch", watch(1)),
                 ("foreign installer", installer()),
                 ("uninstall", uninstall(SETTLE)),
+            ],
+        ),
+        (
+            "a primary that renames",
+            installed(),
+            vec![
+                ("watch", watch(1)),
+                ("foreign primary", renaming_primary()),
+                ("uninstall", uninstall(SETTLE)),
+                ("install", install(none)),
+            ],
+        ),
+        (
+            "two versions",
+            Node { installed: Some(0), ..installed() },
+            vec![
+                ("watch", watch(1)),
+                ("install of another", newer(install(none))),
+                ("watch of another", newer(watch(1))),
+                ("uninstall", uninstall(none)),
             ],
         ),
         (

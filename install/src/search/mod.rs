@@ -4,6 +4,7 @@
 
 mod actors;
 mod model;
+mod node;
 mod then;
 
 use std::{
@@ -12,7 +13,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-use model::{History, Node, Plugin, Process, Stop};
+use model::{History, Process, Stop};
+use node::{Node, Plugin};
 
 /// A program, by what it does at its turns.
 pub type Program = Box<dyn Fn(&Process)>;
@@ -62,6 +64,9 @@ impl Search {
         }
         if let Some(list) = node.broken() {
             return self.wrong(&format!("{} names a plugin that cannot run", list.display()));
+        }
+        if node.renamed > 0 && !node.files.values().any(|text| text.contains(actors::NEWER)) {
+            return self.wrong("the primary's newer list is lost");
         }
         let mut is_stuck = true;
         for (index, state) in states.iter().enumerate() {
@@ -114,6 +119,8 @@ impl Search {
             self.wrong("somebody waits for ever");
         } else if node.claim.is_none() && is_left {
             self.wrong(&format!("uninstalled, and yet there is {node:?}"));
+        } else if node.claim == Some(false) && node.installed.is_some_and(|it| it != node.version) {
+            self.wrong(&format!("another version than was installed last: {node:?}"));
         } else if node.claim == Some(false)
             && !states.contains(&State::Killed)
             && !(node.plugin == Plugin::Runs && node.pins)

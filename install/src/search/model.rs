@@ -1,10 +1,10 @@
-//! A node as a value, and one process at work on it. A process is the real code of a command: it runs
+//! One process at work on a node. A process is the real code of a command: it runs
 //! up to its next step, is told what it was told before, and ends by unwinding where it has to wait for
 //! its turn.
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     panic::resume_unwind,
     path::{Path, PathBuf},
     rc::Rc,
@@ -17,53 +17,17 @@ use anyhow::{Result, anyhow};
 use serde_json::Value;
 use shim::refusal::Refusal;
 
+use super::node::{Node, Plugin};
 use crate::{
     change::{Change, Replaced},
     claim::{Claimed, Purpose},
-    conflist::names_shunt,
     drain::{Left, Patience},
     entry::Wanted,
-    net_d::{EXTENSIONS, has_extension},
+    replace::ANOTHER,
     world::{Files, Found, Kind, Part, World},
 };
 
-pub const NET_D: &str = "/net.d";
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Plugin {
-    #[default]
-    Missing,
-    /// Its mode or its bytes are gone.
-    Broken,
-    Runs,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Node {
-    pub files: BTreeMap<PathBuf, String>,
-    pub plugin: Plugin,
-    pub pins: bool,
-    pub lock_file: bool,
-    /// The claim's file; true: shunt is leaving.
-    pub claim: Option<bool>,
-    /// The process that has it.
-    pub holder: Option<usize>,
-    /// Others that have read a list and not yet written it back.
-    pub reading: BTreeSet<usize>,
-}
-
-impl Node {
-    /// A list that a runtime may read now and cannot run.
-    pub fn broken(&self) -> Option<&Path> {
-        let read = self.files.iter().filter(|(path, _)| {
-            path.parent() == Some(Path::new(NET_D)) && has_extension(path, &EXTENSIONS)
-                || path.parent().and_then(Path::parent) == Some(Path::new(NET_D))
-        });
-        let mut naming = read.filter(|(_, text)| names_shunt(text).unwrap_or(false));
-        naming.next().filter(|_| self.plugin != Plugin::Runs).map(|(path, _)| path.as_path())
-    }
-}
 
 /// What a step told its process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +36,8 @@ enum Reply {
     Bytes(Option<Vec<u8>>),
     Claimed(Claimed<()>),
     Yes(bool),
+    /// Which file it is.
+    Seen(u8),
     Rested,
     Done,
     Failed(&'static str),
@@ -91,6 +57,8 @@ pub enum Stop {
 
 struct Turn {
     process: usize,
+    /// Of shunt.
+    version: u8,
     node: Node,
     history: History,
     at: usize,
@@ -102,7 +70,7 @@ struct Turn {
 #[derive(Clone)]
 pub struct Process(Rc<RefCell<Turn>>);
 
-pub struct Held(Process);
+pub struct Held(Process, Purpose);
 
 impl Drop for Held {
     /// What was let go in an earlier turn is not let go again.
@@ -117,7 +85,11 @@ impl Drop for Held {
 
 impl Process {
     pub fn new(process: usize, node: Node, history: History) -> Self {
-        Self(Rc::new(RefCell::new(Turn { process, node, history, at: 0, done: None })))
+        Self(Rc::new(RefCell::new(Turn { process, version: 0, node, history, at: 0, done: None })))
+    }
+
+    pub fn be_version(&self, version: u8) {
+        self.0.borrow_mut().version = version;
     }
 
     /// What it did, and what the node is now.
@@ -247,7 +219,7 @@ impl World for Process {
         );
         let Reply::Claimed(claimed) = reply else { unreachable!() };
         Ok(match claimed {
-            Claimed::Held(()) => Claimed::Held(Held(self.clone())),
+            Claimed::Held(()) => Claimed::Held(Held(self.clone(), purpose)),
             Claimed::Unwanted => Claimed::Unwanted,
             Claimed::Busy => Claimed::Busy,
         })
@@ -267,10 +239,20 @@ impl World for Process {
         Vec::new()
     }
 
-    fn place(&self, _: &Held) -> Result<bool> {
+    fn place(&self, held: &Held) -> Result<bool> {
+        let version = self.0.borrow().version;
         let reply = self.step(
             || "place the plugin".into(),
             |node, _| {
+                let is_anothers =
+                    held.1 == Purpose::Keep && node.installed.is_some_and(|last| last != version);
+                if is_anothers && node.plugin == Plugin::Runs {
+                    return Some(Reply::Yes(false));
+                }
+                if !is_anothers {
+                    node.installed = Some(version);
+                }
+                node.version = version;
                 let there = std::mem::replace(&mut node.plugin, Plugin::Runs);
                 Some(Reply::Yes(there != Plugin::Runs))
             },
@@ -282,26 +264,33 @@ impl World for Process {
         Ok(())
     }
 
-    /// As really done: a last look, and then the change.
+    /// As really done: a last look, and then the change, which sees which file comes out.
     fn make(&self, change: &Change) -> Result<Option<Replaced>> {
         let name = change.path.display();
         let looked = self.step(
             || format!("look at {name}"),
             |node, _| {
                 let same = node.files.get(&change.path) == change.before.as_ref();
-                Some(if same { Reply::Done } else { Reply::Failed("somebody else is writing it") })
+                Some(if same { Reply::Seen(node.renamed) } else { Reply::Failed(ANOTHER) })
             },
         );
-        if let Reply::Failed(why) = looked {
-            return Err(anyhow!(why));
+        let made = self.step(
+            || format!("change {name}"),
+            |node, _| {
+                if looked != Reply::Seen(node.renamed) {
+                    return Some(Reply::Failed(ANOTHER));
+                }
+                drop(match &change.after {
+                    Some(after) => node.files.insert(change.path.clone(), after.clone()),
+                    None => node.files.remove(&change.path),
+                });
+                Some(Reply::Done)
+            },
+        );
+        match made {
+            Reply::Failed(why) => Err(anyhow!(why)),
+            _ => Ok(None),
         }
-        self.change(format!("change {name}"), |node| {
-            drop(match &change.after {
-                Some(after) => node.files.insert(change.path.clone(), after.clone()),
-                None => node.files.remove(&change.path),
-            })
-        });
-        Ok(None)
     }
 
     fn drain(&self, _: Patience) -> Result<Left> {
@@ -311,7 +300,7 @@ impl World for Process {
 
     fn remove(&self, part: Part) -> Result<()> {
         self.change(format!("remove {part:?}"), |node| match part {
-            Part::Binary => node.plugin = Plugin::Missing,
+            Part::Binary => (node.plugin, node.installed) = (Plugin::Missing, None),
             Part::Pins => node.pins = false,
             Part::LockFile => node.lock_file = false,
             Part::Unfinished => {}

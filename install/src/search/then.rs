@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use super::{
     Program,
     actors::{spoken, wanted},
-    model::NET_D,
+    node::NET_D,
 };
 use crate::{
     claim::{Claimed, Purpose},

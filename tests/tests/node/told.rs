@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         named("exit_codes", exit_codes),
         named("in_plain_words", in_plain_words),
         named("rates_in_a_pipe", rates_in_a_pipe),
+        named("what_was_done_and_what_to_do", what_was_done_and_what_to_do),
     ]
 }
 
@@ -130,6 +131,40 @@ fn exit_codes() -> Result<()> {
     host.node.pins = host.node.dir.join("no-bpffs");
     code(&host, "install", &["--must-accelerate"], 3)?;
     super::is_gone(&host)
+}
+
+/// Also where the answer cannot be written, or a file cannot.
+fn what_was_done_and_what_to_do() -> Result<()> {
+    let host = Host::new("next")?;
+    let before = host.traces()?;
+    let none = text(&call(&host, "install", &[])?);
+    ensure!(none.contains("shunt placed") && none.contains("--wait"), "{none}");
+    ensure!(host.uninstall()?.code == 0);
+    let wrong = text(&call(&host, "install", &["--entry=/nowhere"])?);
+    for words in ["/nowhere", "nothing was done", "all is as it was", "call it again"] {
+        ensure!(wrong.contains(words), "{wrong}");
+    }
+    host.write_primary()?;
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let closed = command_of(&host, "install")?.stdout(writer).output()?;
+    let told = text(&closed);
+    ensure!(closed.status.code() == Some(1) && told.contains("could not be written"), "{told}");
+    ensure!(told.contains(&super::name(&host.list())), "{told}");
+    ensure!(host.uninstall()?.code == 0);
+    let install = command_of(&host, "install")?;
+    let limited = Command::new("prlimit")
+        .arg("--fsize=4096")
+        .arg(install.get_program())
+        .args(install.get_args())
+        .output()?;
+    let told = text(&limited);
+    ensure!(limited.status.code() == Some(1), "{limited:?}");
+    ensure!(told.contains("File too large") && told.contains("next:"), "{told}");
+    ensure!(fs::read_to_string(host.list())? == host.primary(0));
+    ensure!(host.uninstall()?.code == 0);
+    fs::remove_file(host.list())?;
+    host.is_as(&before)
 }
 
 fn in_plain_words() -> Result<()> {
