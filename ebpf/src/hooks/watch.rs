@@ -44,18 +44,23 @@ pub fn reads(sock: u64, flags: u32) {
     }
     if there && !waits {
         watched.seen |= Watched::AWAKE;
-        if watched.seen & Watched::SLEEPS != 0 {
-            habits::bad_sign(sock, watched, Watched::SWITCHES);
-        }
+        switches(sock, watched);
+    }
+}
+
+/// One socket is seen in both modes.
+#[inline(always)]
+fn switches(sock: u64, watched: &mut Watched) {
+    let both = Watched::AWAKE | Watched::SLEEPS;
+    if watched.seen & both == both {
+        habits::bad_sign(sock, watched, Watched::SWITCHES);
     }
 }
 
 #[inline(always)]
 fn sleeps(sock: u64, watched: &mut Watched) {
     habits::bad_sign(sock, watched, Watched::SLEEPS);
-    if watched.seen & Watched::AWAKE != 0 {
-        habits::bad_sign(sock, watched, Watched::SWITCHES);
-    }
+    switches(sock, watched);
     watched.reads = 1;
     let program = watched.program;
     if let Some(habit) = habits::of(&program)
