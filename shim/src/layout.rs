@@ -286,7 +286,7 @@ pub struct Flow {
     /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
     /// more.
     pub callbacks: u32,
-    /// Own `write_seq` at the last look at what was sent.
+    /// Own `write_seq` plus `messages` at the last look at what was sent.
     pub sent_seq: u32,
     /// Own `write_seq` when the short way was last left. Read by the peer.
     pub seam: u32,
