@@ -103,6 +103,9 @@ fn measure(args: &Args) -> Result<Vec<Series>> {
             }
             progress.step(&format!("round {round}/{}, {connections} connections", args.rounds));
         }
+        for (mesh, series) in meshes.iter().zip(&all) {
+            mesh.check().with_context(|| series.to_string())?;
+        }
     }
     Ok(all)
 }

@@ -5,7 +5,7 @@ use crate::{
     load::{self, Measured},
     part::Part,
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
@@ -69,6 +69,7 @@ pub struct Mesh<'n> {
     parts: Vec<Part>,
     /// The client's and the server's, then those of proxies.
     pods: Vec<Pod>,
+    shunt: bool,
     node: &'n Node,
 }
 
@@ -90,6 +91,7 @@ impl<'n> Mesh<'n> {
             to: SocketAddrV4::new(server.ipv4, PORT),
             parts: vec![own(&client), own(&server)],
             pods: vec![client, server],
+            shunt,
             node,
         };
         match kind {
@@ -152,6 +154,18 @@ impl<'n> Mesh<'n> {
         let task =
             self.pods[0].spawn(|| load::run(self.to, connections, rate, time, node, parts))?;
         task.join_within(time + PATIENCE)
+    }
+
+    /// What was measured is what it is to be.
+    ///
+    /// # Errors
+    /// shunt is in the chain, and the client has not sent a byte the short way.
+    pub fn check(&self) -> Result<()> {
+        if self.shunt {
+            let counters = self.node.counters(&self.pods[0])?;
+            ensure!(counters.shunted.bytes > 0, "nothing went the short way: {counters:?}");
+        }
+        Ok(())
     }
 }
 

@@ -80,7 +80,7 @@ impl Picture {
         let panel = Panel {
             title: &self.title,
             places: &connections.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            right: 286.0,
+            right: 276.0,
             scale: Scale::around(values(), lines::PIXELS),
             tick: self.tick,
             even: None,
