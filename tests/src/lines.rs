@@ -61,11 +61,14 @@ impl Panel<'_> {
         }
         let mut names = Vec::new();
         for line in lines.iter().filter(|line| !line.points.is_empty()) {
-            let point = |(place, value): &(usize, f64)| {
-                format!("{:.1} {:.1}", self.x(*place), self.scale.at(*value))
-            };
-            let points: Vec<_> = line.points.iter().map(point).collect();
-            let _ = write!(svg, "<path class='line {}' d='M{}'/>", line.class, points.join("L"));
+            let mut path = String::new();
+            for (number, (place, value)) in line.points.iter().enumerate() {
+                let (x, y) = (self.x(*place), self.scale.at(*value));
+                let _ = write!(path, "{}{x:.1} {y:.1}", if number == 0 { 'M' } else { 'L' });
+                let _ =
+                    write!(svg, "<circle class='{}' cx='{x:.1}' cy='{y:.1}' r='2'/>", line.class);
+            }
+            let _ = write!(svg, "<path class='line {}' d='{path}'/>", line.class);
             names.extend(line.points.last().map(|(_, value)| (self.scale.at(*value) + 4.0, line)));
         }
         names.sort_by(|(one, _), (other, _)| one.total_cmp(other));

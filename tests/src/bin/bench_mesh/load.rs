@@ -68,7 +68,7 @@ struct Connection {
 /// to be metered.
 ///
 /// # Errors
-/// A connection fails, or no answer comes for 5 s.
+/// A connection fails, or no answer comes for 5 s or in all of `time`.
 pub fn run(
     to: SocketAddrV4,
     connections: usize,
@@ -90,6 +90,7 @@ pub fn run(
         match &measuring {
             None if now - begin >= WARM_UP => measuring = Some((now, Meters::start(node, parts)?)),
             Some((since, meters)) if now - *since >= time => {
+                ensure!(!latencies.is_empty(), "no answer for {time:?}");
                 return Ok(Measured::new(now - *since, meters.stop()?, &latencies));
             }
             _ => {}
