@@ -75,8 +75,8 @@ fn judge(habit: &Habit, policy: &Policy) -> (&'static str, Option<&'static str>)
         }
         Err(Distrust::WaitsForAll) => ("reads with MSG_WAITALL", None),
         Err(Distrust::ZeroCopy) => ("sends without copies", None),
-        Err(Distrust::IoUring) => {
-            ("uses io_uring", Some("a kernel with trampolines, where that can be watched"))
+        Err(Distrust::Batches) => {
+            ("sends several messages by one call, or uses io_uring unseen", None)
         }
     }
 }

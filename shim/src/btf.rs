@@ -61,6 +61,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         task_group_leader: bytes("task_struct", "group_leader")?,
         task_files: bytes("task_struct", "files")?,
         task_io_uring: bytes("task_struct", "io_uring").unwrap_or(0),
+        io_sr_msg_flags: bytes("io_sr_msg", "msg_flags").unwrap_or(0),
         files_fdt: bytes("files_struct", "fdt")?,
         fdtable_fd: bytes("fdtable", "fd")?,
         fdtable_max_fds: bytes("fdtable", "max_fds")?,

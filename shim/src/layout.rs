@@ -79,7 +79,7 @@ pub mod name {
     pub const SOCK_CREATE: &str = "shunt_sock_create";
     /// What watches programs: name of the program without `shunt_fentry_` or `shunt_kprobe_`, function of the kernel, and
     /// whether every kernel has it.
-    pub const WATCHERS: [(&str, &str, bool); 7] = [
+    pub const WATCHERS: [(&str, &str, bool); 10] = [
         ("splice", "tcp_splice_read", true),
         ("recvmsg", "tcp_recvmsg", true),
         ("bpf_recvmsg", "tcp_bpf_recvmsg", true),
@@ -87,6 +87,9 @@ pub mod name {
         ("ioctl", "tcp_ioctl", true),
         ("bpf_ioctl", "tcp_bpf_ioctl", false),
         ("send_zc", "io_send_zc", false),
+        ("sendmmsg", "__sys_sendmmsg", true),
+        ("send", "io_send", false),
+        ("sendmsg", "io_sendmsg", false),
     ];
     /// Raw tracepoint of all system calls.
     pub const SYSCALLS: &str = "shunt_syscalls";
@@ -286,7 +289,7 @@ pub struct Flow {
     /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
     /// more.
     pub callbacks: u32,
-    /// Own `write_seq` at the last look at what was sent.
+    /// Own `write_seq` plus `messages` at the last look at what was sent.
     pub sent_seq: u32,
     /// Own `write_seq` when the short way was last left. Read by the peer.
     pub seam: u32,
@@ -300,6 +303,9 @@ pub struct Flow {
     pub peer_trust: u32,
     /// 1: this socket sends urgent data.
     pub urgent: u32,
+    /// The peer's `seam` behind which the reader was told of what is unread.
+    pub told: u32,
+    pub reserved: u32,
     /// [`name::CHANGES`] plus one when `peer_trust` was looked up. 0: never.
     pub peer_checked: u64,
     /// Likewise for the own program.
@@ -456,8 +462,8 @@ pub struct Reasons {
     pub waits_for_all: u64,
     /// Its program sends without copies, or SO_ZEROCOPY is set.
     pub zerocopy: u64,
-    /// Its program uses io_uring, which cannot be watched.
-    pub io_uring: u64,
+    /// Its program sends several messages by one call, in non-blocking mode.
+    pub batches: u64,
     /// It is MPTCP's or SMC's, or its listener was there before the pod was attached.
     pub listener: u64,
     /// Only the other end is kept.
@@ -480,7 +486,7 @@ impl Reasons {
     pub const COUNTS_UNREAD: u32 = 3;
     pub const WAITS_FOR_ALL: u32 = 4;
     pub const ZEROCOPY: u32 = 5;
-    pub const IO_URING: u32 = 6;
+    pub const BATCHES: u32 = 6;
     pub const LISTENER: u32 = 7;
     pub const PEER: u32 = 8;
     pub const OBSERVED: u32 = 9;
@@ -489,14 +495,14 @@ impl Reasons {
 
     pub fn total(&self) -> u64 {
         let Self { learning, sleeps, splices, counts_unread, waits_for_all, .. } = *self;
-        let Self { zerocopy, io_uring, listener, peer, observed, left, refused, .. } = *self;
+        let Self { zerocopy, batches, listener, peer, observed, left, refused, .. } = *self;
         learning
             + sleeps
             + splices
             + counts_unread
             + waits_for_all
             + zerocopy
-            + io_uring
+            + batches
             + listener
             + peer
             + observed
@@ -515,7 +521,7 @@ impl From<Distrust> for u32 {
             Distrust::CountsUnread => Reasons::COUNTS_UNREAD,
             Distrust::WaitsForAll => Reasons::WAITS_FOR_ALL,
             Distrust::ZeroCopy => Reasons::ZEROCOPY,
-            Distrust::IoUring => Reasons::IO_URING,
+            Distrust::Batches => Reasons::BATCHES,
         }
     }
 }
@@ -702,6 +708,7 @@ pub struct Offsets {
     pub task_files: u32,
     /// 0 where the kernel has no io_uring.
     pub task_io_uring: u32,
+    pub io_sr_msg_flags: u32,
     pub files_fdt: u32,
     pub fdtable_fd: u32,
     pub fdtable_max_fds: u32,
@@ -831,6 +838,7 @@ impl Offsets {
         task_group_leader: 0,
         task_files: 0,
         task_io_uring: 0,
+        io_sr_msg_flags: 0,
         files_fdt: 0,
         fdtable_fd: 0,
         fdtable_max_fds: 0,

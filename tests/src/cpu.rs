@@ -18,6 +18,20 @@ pub struct Spent {
     pub pods: Duration,
 }
 
+/// What is to be said of measurements of the whole machine, if much else ran on it.
+pub fn note_of_others(all: impl Iterator<Item = Spent>) -> Option<String> {
+    let (others, total) = all.fold((0.0, 0.0), |(others, total), Spent { all, pods }| {
+        (others + all.saturating_sub(pods).as_secs_f64(), total + all.as_secs_f64())
+    });
+    (others > total / 20.0).then(|| {
+        format!(
+            "Note: {:.0} % of the CPU time went to something else on this machine: it is in \
+             these numbers.",
+            others / total * 100.0
+        )
+    })
+}
+
 /// Measures from [`Meter::start`] to [`Meter::stop`].
 pub struct Meter {
     cgroup: PathBuf,

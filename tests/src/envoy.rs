@@ -17,6 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The container of the pod that it runs in.
+pub const CONTAINER: &str = "istio-proxy";
+
 /// A path of the binary that the sidecar's user can reach, whatever the modes of the folders above.
 ///
 /// # Errors
@@ -58,7 +61,7 @@ pub(crate) fn start_with(
         .args(["--log-level", "warning"])
         .stdout(File::create(&log)?)
         .stderr(File::options().append(true).open(&log)?);
-    let mut envoy = pod.start(PROXY_UID, &mut command)?;
+    let mut envoy = pod.start_in(CONTAINER, PROXY_UID, &mut command)?;
     let deadline = Instant::now() + Duration::from_secs(10);
     while !pod.run(|| ports.iter().try_fold(true, |all, port| Ok(all && listens(*port)?)))? {
         let ended = envoy.try_wait()?;

@@ -91,7 +91,7 @@ pub struct Pod {
     pub uid: String,
     pub ipv4: Ipv4Addr,
     pub ipv6: Ipv6Addr,
-    /// The pod's cgroup, an absolute path. Its processes are in its sandbox's below it.
+    /// The pod's cgroup, an absolute path. Its processes are in its containers' below it.
     pub cgroup: PathBuf,
     /// Path of its network namespace.
     pub netns: PathBuf,
@@ -151,7 +151,7 @@ impl Pod {
             result: Value::Null,
         };
         // From here on, drop cleans up.
-        fs::create_dir_all(pod.container())
+        fs::create_dir_all(pod.container(&pod.container_id))
             .with_context(|| format!("create {}", pod.cgroup.display()))?;
         new_netns(&pod.netns)?;
         pod.loopback()?;
@@ -213,6 +213,16 @@ impl Pod {
         self.place(uid)?.start(command)
     }
 
+    /// [`Pod::start`] in that [`Pod::container`], which is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`Pod::start`], or of making the cgroup.
+    pub fn start_in(&self, name: &str, uid: u32, command: &mut Command) -> Result<Process> {
+        let cgroup = self.container(name);
+        fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
+        Place::new(&cgroup, &self.netns, uid)?.start(command)
+    }
+
     /// Moves the calling process into the pod: for a [`Task`] that holds sockets of several.
     ///
     /// # Errors
@@ -229,12 +239,13 @@ impl Pod {
         Ok(cgroup::kill_all(&self.cgroup)?)
     }
 
-    fn container(&self) -> PathBuf {
-        self.cgroup.join(&self.container_id)
+    /// A container's cgroup. What has none of its own runs in that of [`Pod::container_id`].
+    pub fn container(&self, name: &str) -> PathBuf {
+        self.cgroup.join(name)
     }
 
     fn place(&self, uid: u32) -> Result<Place> {
-        Place::new(&self.container(), &self.netns, uid)
+        Place::new(&self.container(&self.container_id), &self.netns, uid)
     }
 
     /// As containerd does, with a chain of its own.

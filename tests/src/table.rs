@@ -1,7 +1,7 @@
 //! Rows of text on the terminal.
 
 /// First column to the left, others to the right, as wide as they must be.
-pub fn print(head: &[&str], rows: &[Vec<String>]) {
+pub fn print(head: &[impl ToString], rows: &[Vec<String>]) {
     let head = head.iter().map(ToString::to_string).collect::<Vec<_>>();
     let all = || std::iter::once(&head).chain(rows);
     let width = |column: usize| all().map(|row: &Vec<String>| row[column].chars().count()).max();

@@ -2,6 +2,7 @@
 //! heard of and between two attached ones. Both must see the same bytes, errors and ends.
 
 mod bandwidth;
+mod batch;
 mod blocked_recv;
 mod conntrack;
 mod conversation;
@@ -39,6 +40,7 @@ pub fn tests() -> Vec<Trial> {
         edge::PROGRAMS,
         uring::PROGRAMS,
         zerocopy::PROGRAMS,
+        batch::PROGRAMS,
     ];
     let programs = programs.into_iter().flatten().map(conversation::trial);
     let others = [

@@ -5,7 +5,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
         BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
+        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED,
     },
     programs::SockOpsContext,
 };
@@ -26,8 +26,14 @@ use crate::{
 #[inline(always)]
 pub fn run(ctx: &SockOpsContext) {
     match field!(ctx, op) {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => flow::mark_connecting(ctx),
-        BPF_SOCK_OPS_TCP_LISTEN_CB => listens(ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            begins_anew(ctx);
+            flow::mark_connecting(ctx);
+        }
+        BPF_SOCK_OPS_TCP_LISTEN_CB => {
+            begins_anew(ctx);
+            listens(ctx);
+        }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => handshake::active(ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => handshake::passive(ctx),
         op => {
@@ -58,6 +64,13 @@ fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
         }
         _ => (),
     }
+}
+
+/// A socket that was connected before and is used again: what it has left unread is not the next
+/// connection's. No callback tells of a disconnect after the connection's end.
+#[inline(always)]
+fn begins_anew(ctx: &SockOpsContext) {
+    sockhash::leave(flow::cookie(ctx));
 }
 
 /// What a program that is known by name listens on is so from the first connection on.
@@ -121,11 +134,12 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
     }
 }
 
-/// By connect(2) to no address, after which nothing unread may be left. All else that ends an
-/// established connection at once leaves an error first.
+/// By connect(2) to no address, after which nothing unread may be left. All else that ends at once a
+/// connection which this end has not closed leaves an error first.
 #[inline(always)]
 fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
-    field!(ctx, __bindgen_anon_1.args[0]) == BPF_TCP_ESTABLISHED && !sock::has_error(sock)
+    let before = field!(ctx, __bindgen_anon_1.args[0]);
+    matches!(before, BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT) && !sock::has_error(sock)
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use crate::{
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_DONTWAIT: u32 = 0x40;
-const MSG_WAITALL: u32 = 0x100;
+pub const MSG_WAITALL: u32 = 0x100;
 /// asm-generic/ioctls.h; SIOCINQ is the same.
 pub const FIONREAD: u32 = 0x541b;
 
@@ -44,18 +44,23 @@ pub fn reads(sock: u64, flags: u32) {
     }
     if there && !waits {
         watched.seen |= Watched::AWAKE;
-        if watched.seen & Watched::SLEEPS != 0 {
-            habits::bad_sign(sock, watched, Watched::SWITCHES);
-        }
+        switches(sock, watched);
+    }
+}
+
+/// One socket is seen in both modes.
+#[inline(always)]
+fn switches(sock: u64, watched: &mut Watched) {
+    let both = Watched::AWAKE | Watched::SLEEPS;
+    if watched.seen & both == both {
+        habits::bad_sign(sock, watched, Watched::SWITCHES);
     }
 }
 
 #[inline(always)]
 fn sleeps(sock: u64, watched: &mut Watched) {
     habits::bad_sign(sock, watched, Watched::SLEEPS);
-    if watched.seen & Watched::AWAKE != 0 {
-        habits::bad_sign(sock, watched, Watched::SWITCHES);
-    }
+    switches(sock, watched);
     watched.reads = 1;
     let program = watched.program;
     if let Some(habit) = habits::of(&program)
@@ -88,6 +93,22 @@ pub fn sends(sock: u64, flags: u32) {
         && let Some(watched) = habits::watched_socket(sock)
     {
         habits::bad_sign(sock, watched, Watched::URGENT);
+    }
+}
+
+/// sendmmsg(2), which goes on with the next message unless one was sent in part.
+#[inline(always)]
+pub fn sends_batch(sock: u64, file: u64, flags: u32) {
+    if flags & MSG_DONTWAIT != 0 || sock::is_nonblocking(file) {
+        goes_on(sock);
+    }
+}
+
+/// A call that sends again what was sent in part: of a socket in a sockhash the kernel forgets which part.
+#[inline(always)]
+pub fn goes_on(sock: u64) {
+    if let Some(watched) = habits::watched_socket(sock) {
+        habits::bad_sign(sock, watched, Watched::BATCHES);
     }
 }
 

@@ -74,3 +74,24 @@ pub fn send_zc(call: &impl Call) {
         watch::sends_zerocopy(sock);
     }
 }
+
+/// __sys_sendmmsg(int fd, struct mmsghdr *, unsigned vlen, unsigned flags, …)
+#[inline(always)]
+pub fn sendmmsg(call: &impl Call) {
+    if let Some((sock, file)) = task::socket(call.parameter(0) as u32) {
+        watch::sends_batch(sock, file, call.parameter(3) as u32);
+    }
+}
+
+/// io_send and io_sendmsg(struct io_kiocb *, …): they never block, and with MSG_WAITALL go on where they
+/// have stopped.
+#[inline(always)]
+pub fn ring_send(call: &impl Call) {
+    let request = call.parameter(0);
+    let flags = read::<u32>(request, offsets().io_sr_msg_flags).unwrap_or(0);
+    if flags & watch::MSG_WAITALL != 0
+        && let Some(sock) = read::<u64>(request, 0).and_then(task::socket_of)
+    {
+        watch::goes_on(sock);
+    }
+}

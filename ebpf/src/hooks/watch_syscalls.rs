@@ -1,5 +1,5 @@
 //! Watchers on system calls, by the raw tracepoint `sys_enter`: where the kernel takes neither fentry nor kprobes.
-//! What io_uring does for a task does not come by here.
+//! What io_uring does for a task does not come by here: its sockets stay TCP, if it uses recv(2) too.
 
 use aya_ebpf::{EbpfContext as _, programs::RawTracePointContext};
 
@@ -25,13 +25,16 @@ pub fn run(ctx: &RawTracePointContext) {
         _ => return,
     };
     let is_send = number == calls.sendto || number == calls.sendmsg || number == calls.sendmmsg;
-    if is_send && flags & watch::MSG_OOB == 0 {
+    if is_send && number != calls.sendmmsg && flags & watch::MSG_OOB == 0 {
         return;
     }
     if number == calls.ioctl && argument(1) != watch::FIONREAD {
         return;
     }
     let Some((sock, file)) = task::socket(argument(0)) else { return };
+    if number == calls.sendmmsg {
+        watch::sends_batch(sock, file, flags);
+    }
     if is_send {
         watch::sends(sock, flags);
     } else if number == calls.ioctl {
@@ -39,6 +42,9 @@ pub fn run(ctx: &RawTracePointContext) {
     } else if number == calls.splice {
         watch::splices(sock);
     } else {
+        if task::has_io_uring() {
+            watch::goes_on(sock);
+        }
         let nonblocking = if sock::is_nonblocking(file) { watch::MSG_DONTWAIT } else { 0 };
         watch::reads(sock, flags | nonblocking);
     }

@@ -1,6 +1,6 @@
 //! The running task (`struct task_struct`).
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::{bpf_probe_read_kernel_str_bytes, generated::bpf_get_current_task};
 
 use super::fields::{offsets, read};
 
@@ -17,7 +17,15 @@ fn current() -> u64 {
 #[inline(always)]
 pub fn process_name() -> Option<Name> {
     let at = offsets();
-    read(read::<u64>(current(), at.task_group_leader)?, at.task_comm)
+    let leader = read::<u64>(current(), at.task_group_leader)?;
+    let mut name = Name::default();
+    // Up to its end: older kernels leave there what a longer name has left.
+    // SAFETY: the helper checks the address.
+    unsafe {
+        bpf_probe_read_kernel_str_bytes((leader + u64::from(at.task_comm)) as *const u8, &mut name)
+    }
+    .ok()?;
+    Some(name)
 }
 
 /// Whether it has used io_uring.

@@ -39,7 +39,10 @@ pub fn on_packet(ctx: &SockOpsContext, flow: &mut Flow) {
     let Some(read) = fields::read::<u32>(sock, at.tcp_copied_seq) else { return };
     let received = fields::read::<u32>(sock, at.tcp_rcv_nxt).unwrap_or(read);
     let is_in = psock::of(sock).is_some();
-    let is_at_seam = is_in && received != read && flow::seam(flow) == Some(read);
+    let is_unread = is_in && received != read;
+    // How far behind the seam the reader is.
+    let behind = flow::seam(flow).map_or(-1, |seam| read.wrapping_sub(seam) as i32);
+    let is_at_seam = is_unread && behind == 0;
     let is_empty = psock::is_empty(sock);
     // One that leaves is to have a callback once its queue is empty.
     let waits = is_at_seam || is_in && flow.stage == Flow::LEAVING;
@@ -50,7 +53,13 @@ pub fn on_packet(ctx: &SockOpsContext, flow: &mut Flow) {
     } else if !may_borrow && borrowed {
         give_back(ctx.as_ptr(), flow);
     }
-    if is_at_seam && is_empty {
+    // One that has read on since is told once more: it may have taken the short read before for the last.
+    let seam = read.wrapping_sub(behind as u32);
+    let has_read_on = is_unread && behind > 0 && flow.told != seam;
+    if is_empty && (is_at_seam || has_read_on) {
+        if has_read_on {
+            flow.told = seam;
+        }
         let lowat = fields::read::<i32>(sock, at.sock_rcvlowat).unwrap_or(1);
         set(ctx.as_ptr(), SOL_SOCKET, SO_RCVLOWAT, lowat);
     }

@@ -109,7 +109,7 @@ pub fn bad_sign(sock: u64, watched: &mut Watched, sign: u32) {
             Watched::WAITALL => &mut habit.bad.waitall,
             Watched::URGENT => &mut habit.bad.urgent,
             Watched::ZEROCOPY => &mut habit.bad.zerocopy,
-            Watched::IO_URING => &mut habit.bad.io_uring,
+            Watched::BATCHES => &mut habit.bad.batches,
             Watched::SWITCHES => &mut habit.waits.switches,
             _ => &mut habit.waits.sleeps,
         };

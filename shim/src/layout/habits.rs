@@ -86,8 +86,10 @@ pub struct BadSigns {
     pub urgent: u32,
     /// SO_ZEROCOPY, or io_uring's SEND_ZC.
     pub zerocopy: u32,
-    /// io_uring, where its requests cannot be watched.
-    pub io_uring: u32,
+    /// sendmmsg(2), or io_uring's SEND with MSG_WAITALL, in non-blocking mode: where a message is sent in
+    /// part, sockets in a sockhash take it for whole, and the next one follows. Also io_uring, where
+    /// what it does cannot be seen.
+    pub batches: u32,
 }
 
 /// Why the sockets of a program are left to TCP.
@@ -99,7 +101,7 @@ pub enum Distrust {
     CountsUnread,
     WaitsForAll,
     ZeroCopy,
-    IoUring,
+    Batches,
 }
 
 impl Habit {
@@ -112,7 +114,7 @@ impl Habit {
     /// to the one connection only.
     #[inline(always)]
     pub fn judge(&self, policy: &Policy) -> Result<Trust, Distrust> {
-        let BadSigns { splice, fionread, waitall, zerocopy, io_uring, .. } = self.bad;
+        let BadSigns { splice, fionread, waitall, zerocopy, batches, .. } = self.bad;
         if splice != 0 {
             return Err(Distrust::Splices);
         }
@@ -125,8 +127,8 @@ impl Habit {
         if zerocopy != 0 {
             return Err(Distrust::ZeroCopy);
         }
-        if io_uring != 0 {
-            return Err(Distrust::IoUring);
+        if batches != 0 {
+            return Err(Distrust::Batches);
         }
         let Waits { nonblocking, sleeps, switches, .. } = self.waits;
         let may_sleep = self.tolerant != 0 || policy.blocking != 0;
@@ -179,7 +181,7 @@ impl Watched {
     pub const URGENT: u32 = 8;
     pub const ZEROCOPY: u32 = 16;
     pub const SLEEPS: u32 = 32;
-    pub const IO_URING: u32 = 64;
+    pub const BATCHES: u32 = 64;
     /// Not bad by itself: read in non-blocking mode.
     pub const AWAKE: u32 = 128;
     pub const SWITCHES: u32 = 256;

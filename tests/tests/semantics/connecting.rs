@@ -1,7 +1,8 @@
 //! How connections come to be: names, errors, races, and sockets that are used again.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use libc::{IPPROTO_TCP, SOL_SOCKET};
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect,
     getpeername, getsockname, listen, setsockopt, socket, sockopt,
@@ -35,6 +36,12 @@ pub const ROWS: &[Row] = &[
     ("used_again", used_again),
     ("used_again_with_unread_bytes", used_again_with_unread_bytes),
     ("used_again_to_listen", used_again_to_listen),
+    ("used_again_after_the_end", used_again_after_the_end),
+    ("used_again_after_both_ends", used_again_after_both_ends),
+    ("used_again_after_a_reset", used_again_after_a_reset),
+    ("disconnected_after_the_end", disconnected_after_the_end),
+    ("disconnected_after_both_ends", disconnected_after_both_ends),
+    ("disconnected_after_a_reset", disconnected_after_a_reset),
 ];
 
 fn names(s: Scene) -> Result<String> {
@@ -236,6 +243,68 @@ fn used_again(s: Scene) -> Result<String> {
 fn used_again_with_unread_bytes(s: Scene) -> Result<String> {
     s.b.deliver("from before");
     again(s)
+}
+
+/// The peer ends the connection while what it sent is unread.
+fn ended(a: &End, b: End) -> Result<()> {
+    b.deliver("from before");
+    drop(b);
+    ensure!(!a.wait(EpollFlags::EPOLLRDHUP).is_empty(), "no end");
+    Ok(())
+}
+
+fn ended_by_both(a: &End, b: End) -> Result<()> {
+    a.shutdown(std::net::Shutdown::Write);
+    ensure!(b.recv(10) == "end", "no end");
+    ended(a, b)
+}
+
+fn ended_by_reset(a: &End, b: End) -> Result<()> {
+    b.deliver("from before");
+    b.reset();
+    ensure!(!a.wait(EpollFlags::EPOLLERR).is_empty(), "no reset");
+    Ok(())
+}
+
+/// Connected to another afterwards, without a look in between.
+fn after(s: Scene, end: fn(&End, End) -> Result<()>) -> Result<String> {
+    end(&s.a, s.b)?;
+    let listener = s.at.listen()?;
+    s.at.client().enter()?;
+    raw::disconnect(&s.a.socket)?;
+    let first = Stream::connect_with(s.a.socket.into(), listener.local_addr()?)?;
+    let (a, b) = (End { socket: first.socket }, s.at.accept(&listener)?);
+    seen![a.recv_now(20), exchange(&b, &a), exchange(&a, &b), a.recv_now(20)]
+}
+
+fn used_again_after_the_end(s: Scene) -> Result<String> {
+    after(s, ended)
+}
+
+fn used_again_after_both_ends(s: Scene) -> Result<String> {
+    after(s, ended_by_both)
+}
+
+fn used_again_after_a_reset(s: Scene) -> Result<String> {
+    after(s, ended_by_reset)
+}
+
+fn disconnected(s: Scene, end: fn(&End, End) -> Result<()>) -> Result<String> {
+    end(&s.a, s.b)?;
+    raw::disconnect(&s.a.socket)?;
+    seen![s.a.events(), s.a.recv_now(20), s.a.recv_now(20)]
+}
+
+fn disconnected_after_the_end(s: Scene) -> Result<String> {
+    disconnected(s, ended)
+}
+
+fn disconnected_after_both_ends(s: Scene) -> Result<String> {
+    disconnected(s, ended_by_both)
+}
+
+fn disconnected_after_a_reset(s: Scene) -> Result<String> {
+    disconnected(s, ended_by_reset)
 }
 
 fn used_again_to_listen(s: Scene) -> Result<String> {

@@ -1,6 +1,7 @@
 //! Requests of 1 KiB on some connections: as many as can be, or so many a second whether the answers have
 //! come or not.
 
+use crate::part::{Bill, Meters, Part};
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use nix::{
@@ -13,6 +14,7 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddrV4, TcpStream},
     os::fd::AsFd as _,
+    path::Path,
     time::{Duration, Instant},
 };
 use tests::traffic::{Mode::NonBlocking, Stream};
@@ -25,14 +27,34 @@ const WARM_UP: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Latencies in microseconds.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
-    /// Answers a second.
-    pub rate: f64,
+    pub answers: u64,
+    pub time: Duration,
     pub mean: f64,
     pub p50: f64,
     pub p90: f64,
     pub p99: f64,
+    pub bill: Bill,
+}
+
+impl Measured {
+    /// Latencies in nanoseconds.
+    fn new(time: Duration, bill: Bill, latencies: &Histogram<u64>) -> Self {
+        let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let [p50, p90, p99] = [0.5, 0.9, 0.99].map(at);
+        Self { answers: latencies.len(), time, mean: latencies.mean() / 1e3, p50, p90, p99, bill }
+    }
+
+    /// Answers a second.
+    pub fn rate(&self) -> f64 {
+        self.answers as f64 / self.time.as_secs_f64()
+    }
+
+    /// In microseconds.
+    pub fn per_request(&self, spent: Duration) -> f64 {
+        spent.as_secs_f64() * 1e6 / self.answers as f64
+    }
 }
 
 struct Connection {
@@ -42,25 +64,36 @@ struct Connection {
     read: usize,
 }
 
-/// `per_second`: None, if each answer is followed by a request at once.
+/// `per_second`: None, if each answer is followed by a request at once. The node's cgroup and its parts are there
+/// to be metered.
+///
+/// # Errors
+/// A connection fails, or no answer comes for 5 s or in all of `time`.
 pub fn run(
     to: SocketAddrV4,
     connections: usize,
     per_second: Option<u32>,
     time: Duration,
+    node: &Path,
+    parts: &[Part],
 ) -> Result<Measured> {
     let mut all = (0..connections).map(|_| Connection::open(to)).collect::<Result<Vec<_>>>()?;
     let begin = Instant::now();
-    let window = begin + WARM_UP..begin + WARM_UP + time;
     let mut latencies = Histogram::<u64>::new(3)?;
+    let mut measuring: Option<(Instant, Meters)> = None;
     let mut sent = 0;
     if per_second.is_none() {
         all.iter_mut().try_for_each(|one| one.send(begin))?;
     }
     loop {
         let now = Instant::now();
-        if now >= window.end {
-            break;
+        match &measuring {
+            None if now - begin >= WARM_UP => measuring = Some((now, Meters::start(node, parts)?)),
+            Some((since, meters)) if now - *since >= time => {
+                ensure!(!latencies.is_empty(), "no answer for {time:?}");
+                return Ok(Measured::new(now - *since, meters.stop()?, &latencies));
+            }
+            _ => {}
         }
         let next = per_second.map(|rate| begin + Duration::from_secs(1) * sent / rate);
         if let Some(due) = next
@@ -79,7 +112,7 @@ pub fn run(
         for (one, _) in all.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
             while let Some(due) = one.answered()? {
                 let now = Instant::now();
-                if window.contains(&now) {
+                if measuring.is_some() {
                     latencies.record((now - due).as_nanos() as u64)?;
                 }
                 if per_second.is_none() {
@@ -88,15 +121,6 @@ pub fn run(
             }
         }
     }
-    let micros = |nanos: f64| nanos / 1000.0;
-    let at = |quantile| micros(latencies.value_at_quantile(quantile) as f64);
-    Ok(Measured {
-        rate: latencies.len() as f64 / time.as_secs_f64(),
-        mean: micros(latencies.mean()),
-        p50: at(0.5),
-        p90: at(0.9),
-        p99: at(0.99),
-    })
 }
 
 impl Connection {

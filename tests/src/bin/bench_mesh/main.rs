@@ -1,30 +1,39 @@
-//! `make bench-mesh`: two applications on one node, without a mesh and in Ambient's shape, by plain TCP
-//! and with shunt, in turn.
+//! `make bench-mesh`: two applications on one node, without a mesh, with sidecars and in Ambient's shape,
+//! by plain TCP and with shunt, in turn.
 
 mod echo;
 mod load;
 mod mesh;
+mod part;
+mod progress;
+mod report;
+mod series;
+mod tables;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use load::Measured;
 use mesh::{Kind, Mesh};
+use progress::Progress;
+use series::{Load, Series};
 use std::{path::PathBuf, time::Duration};
+use tables::Table;
 use tests::{
+    cpu, envoy,
     node::Node,
-    ratio::{Ratio, median},
+    page,
     sandbox::{self, Pins},
+    save::save,
     table,
 };
 
-/// Requests of 1 KiB from application to application, through a Service's address in a mesh.
+/// Requests of 1 KiB from application to application, through a Service's address in Ambient.
 #[derive(Parser)]
 struct Args {
-    /// In each, all are measured once, in turn, each with fresh pods and proxies
+    /// In each, all are measured once, in turn, with fresh pods and proxies
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Length of each measurement, in milliseconds
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     window: u64,
     /// How many connections there are
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128")]
@@ -33,94 +42,70 @@ struct Args {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::ALL)]
     meshes: Vec<Kind>,
     /// Requests a second where latency is measured
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Envoy's binary
     #[arg(long, env)]
     envoy: PathBuf,
-}
-
-/// With and without shunt; where there is no mesh, without.
-const HALVES: [(bool, bool); 3] = [(false, false), (true, false), (true, true)];
-const DIRECT: usize = 0;
-const PLAIN: usize = 1;
-const SHUNT: usize = 2;
-
-/// One number of connections: as many requests as can be and at the fixed rate, by half and round.
-#[derive(Default)]
-struct Row([[Vec<Measured>; 2]; HALVES.len()]);
-
-impl Row {
-    fn ratio(&self, of: usize, load: usize, what: fn(&Measured) -> f64) -> Ratio {
-        let all = |half: usize| self.0[half][load].iter().map(what).collect::<Vec<_>>();
-        Ratio::new(&all(of), &all(PLAIN))
-    }
-
-    fn plain(&self, load: usize, what: fn(&Measured) -> f64) -> String {
-        format!("{:.0}", median(&self.0[PLAIN][load].iter().map(what).collect::<Vec<_>>()))
-    }
+    /// Where mesh.html goes
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     sandbox::enter(Pins::Private)?;
-    let node = Node::new("bench_mesh")?;
-    for kind in &args.meshes {
-        let rows = measure(&node, &args, *kind).with_context(|| kind.to_string())?;
-        println!("\n{kind}: requests a second, and latency at {} a second, in µs\n", args.rate);
-        show(&args.connections, &rows);
+    let all = measure(&args)?;
+    let of = |kind: &Kind| tables::of(*kind, &all, &args.connections, args.rate);
+    let tables: Vec<_> = args.meshes.iter().flat_map(of).collect();
+    for Table { title, head, rows } in &tables {
+        println!("\n{title}\n");
+        table::print(head, rows);
     }
-    Ok(())
+    let mut setting = format!(
+        "Requests of 1 KiB from application to application and back, all on {}; {} rounds, {} ms each. ",
+        page::machine()?,
+        args.rounds,
+        args.window
+    );
+    let measured = all.iter().flat_map(|series| series.measured.iter().flatten().flatten());
+    if let Some(note) = cpu::note_of_others(measured.map(|measured| measured.bill.spent)) {
+        println!("\n{note}");
+        setting += &note;
+    }
+    println!();
+    let page = report::page(&setting, &all, &args.connections, args.rate, &tables);
+    save(&args.out, "mesh.html", &page)
 }
 
-fn measure(node: &Node, args: &Args, kind: Kind) -> Result<Vec<Row>> {
-    let mut rows: Vec<Row> = args.connections.iter().map(|_| Row::default()).collect();
-    for round in 0..args.rounds as usize {
-        for turn in 0..HALVES.len() {
-            // In another order each time, as what ran before may matter.
-            let half = (turn + round) % HALVES.len();
-            let (in_mesh, shunt) = HALVES[half];
-            let mesh = Mesh::new(node, in_mesh.then_some(kind), shunt, &args.envoy)?;
-            for (connections, row) in args.connections.iter().zip(&mut rows) {
-                let time = Duration::from_millis(args.window);
-                for (load, rate) in [None, Some(args.rate)].into_iter().enumerate() {
-                    row.0[half][load].push(mesh.load(*connections, rate, time)?);
+/// All meshes are there at once: what the machine does besides changes with time, so neighbours in time
+/// are compared.
+fn measure(args: &Args) -> Result<Vec<Series>> {
+    let node = Node::new("bench_mesh")?;
+    let envoy = envoy::mount(&args.envoy)?;
+    let time = Duration::from_millis(args.window);
+    let loads = [(Load::Most, None), (Load::Fixed, Some(args.rate))];
+    let mut all = Series::all(&args.meshes, args.connections.len());
+    let mut progress = Progress::new(args.rounds as usize * args.connections.len());
+    for round in 1..=args.rounds {
+        let new = |series: &Series| Mesh::new(&node, series.kind, series.shunt, &envoy);
+        let meshes = all.iter().map(new).collect::<Result<Vec<_>>>()?;
+        for (place, connections) in args.connections.iter().enumerate() {
+            for (load, rate) in loads {
+                for turn in 0..all.len() {
+                    // In another order each time, as what ran before may matter.
+                    let at = (turn + round as usize) % all.len();
+                    let measured = meshes[at].load(*connections, rate, time);
+                    let name = || format!("{}, {connections} connections", all[at]);
+                    let measured = measured.with_context(name)?;
+                    all[at].measured[place][load as usize].push(measured);
                 }
             }
-            eprintln!("{kind}: round {}/{}, {}/{}", round + 1, args.rounds, turn + 1, HALVES.len());
+            progress.step(&format!("round {round}/{}, {connections} connections", args.rounds));
+        }
+        for (mesh, series) in meshes.iter().zip(&all) {
+            mesh.check().with_context(|| series.to_string())?;
         }
     }
-    Ok(rows)
-}
-
-fn show(connections: &[usize], rows: &[Row]) {
-    let head = [
-        "connections",
-        "plain/s",
-        "shunt/plain",
-        "no mesh/plain",
-        "plain mean",
-        "shunt/plain",
-        "p50",
-        "shunt/plain",
-        "p90",
-        "shunt/plain",
-        "p99",
-        "shunt/plain",
-    ];
-    let text = |(connections, row): (&usize, &Row)| {
-        let mut text = vec![
-            connections.to_string(),
-            row.plain(0, |it| it.rate),
-            row.ratio(SHUNT, 0, |it| it.rate).to_string(),
-            row.ratio(DIRECT, 0, |it| it.rate).to_string(),
-        ];
-        let latencies: [fn(&Measured) -> f64; 4] =
-            [|it| it.mean, |it| it.p50, |it| it.p90, |it| it.p99];
-        for what in latencies {
-            text.extend([row.plain(1, what), row.ratio(SHUNT, 1, what).to_string()]);
-        }
-        text
-    };
-    table::print(&head, &connections.iter().zip(rows).map(text).collect::<Vec<_>>());
+    Ok(all)
 }

@@ -10,12 +10,13 @@ mod transport;
 use anyhow::Result;
 use cell::{Cell, Measured};
 use clap::Parser;
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tests::{
     node::Node,
     pod::PodSpec,
     ratio::Ratio,
     sandbox::{self, Pins},
+    save::save,
     table,
 };
 use transport::{TRANSPORTS, Transport};
@@ -152,9 +153,5 @@ fn main() -> Result<()> {
     println!("observed: {:.3} of plain, the median of all", tests::ratio::median(&observed));
     let counters = node.counters(&shunt)?;
     println!("shunted {:?}, by TCP {:?}, {:?}", counters.shunted, counters.by_tcp, counters.to_tcp);
-    fs::create_dir_all(&args.out)?;
-    let picture = args.out.join("sizes.svg");
-    fs::write(&picture, picture::draw(&rows))?;
-    println!("wrote {}", picture.display());
-    Ok(())
+    save(&args.out, "sizes.svg", &picture::draw(&rows))
 }

@@ -15,18 +15,14 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use evidence::Evidence;
 use mesh::Mesh;
-use nix::sys::utsname::uname;
 use stats::{Half, METRICS, Measured, Series};
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, time::Duration};
 use tests::{
-    envoy,
+    cpu, envoy,
     node::Node,
+    page,
     sandbox::{self, Pins},
+    save::save,
     table::print as print_table,
 };
 
@@ -102,7 +98,10 @@ fn main() -> Result<()> {
 
     let loads: Vec<_> = scenes.iter().map(|(_, title, _, series)| (*title, series)).collect();
     print(&loads, &evidence);
-    warn_of_others(&loads);
+    let all = loads.iter().flat_map(|(_, series)| series.off.iter().chain(&series.on));
+    if let Some(note) = cpu::note_of_others(all.map(|measured| measured.spent)) {
+        println!("\n{note}");
+    }
     write(&args, &loads, &evidence)?;
     if args.hold {
         println!("\nThe pods run until Enter is pressed. Their maps are in {}.", pins.display());
@@ -131,40 +130,15 @@ fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
     }
 }
 
-/// The measurements are of the whole machine, so whatever else ran on it is in them.
-fn warn_of_others(loads: &[(&str, &Series)]) {
-    let all = loads.iter().flat_map(|(_, series)| series.off.iter().chain(&series.on));
-    let (others, total) = all.fold((0.0, 0.0), |(others, total), measured| {
-        let spent = measured.spent;
-        let other = spent.all.saturating_sub(spent.pods).as_secs_f64();
-        (others + other, total + spent.all.as_secs_f64())
-    });
-    if others > total / 20.0 {
-        println!(
-            "\nNote: {:.0} % of the CPU time went to something else on this machine: it is in \
-             these numbers.",
-            others / total * 100.0
-        );
-    }
-}
-
 fn write(args: &Args, loads: &[(&str, &Series)], evidence: &Evidence) -> Result<()> {
     let Args { out, rounds, seconds, .. } = args;
-    let kernel = uname()?.release().display().to_string();
     let setting = format!(
-        "Application, load and an Envoy sidecar in each of two pods, all on one machine of {} \
-         processors, Linux {kernel}; {rounds} rounds of {seconds} s each.",
-        available_parallelism()?
+        "Application, load and an Envoy sidecar in each of two pods, all on {}; {rounds} rounds of \
+         {seconds} s each.",
+        page::machine()?
     );
     let charts = loads.iter().map(|(title, series)| chart::chart(title, series));
     let charts: Vec<_> = charts.collect();
-    fs::create_dir_all(out)?;
-    save(&out.join("report.html"), &report::page(&setting, loads, evidence))?;
-    save(&out.join("effect.svg"), &chart::picture(&charts))
-}
-
-fn save(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    println!("wrote {}", path.display());
-    Ok(())
+    save(out, "report.html", &report::page(&setting, loads, evidence))?;
+    save(out, "effect.svg", &chart::picture(&charts))
 }
