@@ -14,8 +14,9 @@ use crate::{
     state::habits,
 };
 
-/// Seen to read so much, a program is handed any amount.
-const ALL: u32 = 64 << 10;
+/// Seen to read so much, a program is handed any amount: most of 64 KiB, as the last piece of an answer may
+/// have taken the short way.
+const ALL: u32 = 48 << 10;
 /// Nobody reads such small messages in another way than the first one.
 const LEAST: u32 = 1 << 10;
 /// How much more may come while the last is unread, as TCP's would be told of late then.
