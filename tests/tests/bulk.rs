@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     net::Shutdown,
     thread,
+    time::Duration,
 };
 use tests::{
     node::Node,
@@ -119,6 +120,8 @@ fn answered_returns() -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let serve = |mut stream: Stream| {
         for _ in 0..BULK / PORTION {
+            // Until the queue is full.
+            thread::sleep(Duration::from_millis(100));
             let received = receive(&mut (&mut stream).take(PORTION), THERE, SLOW)?;
             ensure!(received == PORTION, "{received} bytes");
             stream.write_all(b"!")?;
@@ -135,7 +138,7 @@ fn answered_returns() -> Result<()> {
     converse((&b, &a), b.ipv4.into(), NonBlocking, serve, drive)?;
     let counters = node.counters(&a)?;
     let ToTcp { bulk, queue_full, .. } = counters.to_tcp;
-    assert!(bulk == 0 && queue_full > 1 && counters.to_shunt > 1, "{counters:?}");
+    assert!(bulk == 0 && queue_full > 0 && counters.to_shunt > 1, "{counters:?}");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::{
     env, fs,
     io::{Read as _, Write as _},
     net::TcpListener,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     thread::sleep,
@@ -62,10 +63,16 @@ pub fn net_d(node: &Node) -> Result<[String; 4]> {
     let chain = node.chain(true, "1.0.0", &keys(node));
     let list = json!({"cniVersion": chain.version, "name": chain.name, "plugins": chain.plugins});
     fs::write(dir.join("10-node.conflist"), list.to_string())?;
-    let binary = cni::shunt()?;
-    let bin_dir = binary.parent().context("no folder")?;
+    let bin = node.dir.join("bin");
+    fs::create_dir_all(&bin)?;
+    if !bin.join("shunt").exists() {
+        fs::copy(cni::shunt()?, bin.join("shunt"))?;
+    }
+    let primary = chain.plugins[0]["type"].as_str().context("no type")?;
+    // A link is evidence enough: nobody calls it there.
+    let _ = symlink(Path::new("/usr/lib/cni").join(primary), bin.join(primary));
     let text = |path: &Path| path.display().to_string();
-    Ok(["--net-dir".into(), text(&dir), "--bin-dir".into(), text(bin_dir)])
+    Ok(["--net-dir".into(), text(&dir), "--bin-dir".into(), text(&bin)])
 }
 
 /// Waits for something that comes by itself.

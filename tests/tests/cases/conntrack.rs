@@ -275,11 +275,15 @@ fn looks_alive() -> Result<()> {
     Ok(())
 }
 
-/// How many of the sockets that `ss` lists have received in the last two heartbeats.
+/// How many of the sockets that `ss` lists have received since conntrack would have forgotten them.
 fn latest(sockets: &str) -> usize {
     let ago =
         |line: &str| line.split(' ').find_map(|word| word.strip_prefix("lastrcv:")?.parse().ok());
-    sockets.lines().filter_map(ago).filter(|milliseconds: &u32| *milliseconds < 2000).count()
+    sockets
+        .lines()
+        .filter_map(ago)
+        .filter(|milliseconds: &u32| *milliseconds < TIMEOUT * 1000)
+        .count()
 }
 
 fn output(command: &str) -> Result<String> {
