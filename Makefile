@@ -35,7 +35,8 @@ test: root setup
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main --no-run
-	$(if $(ARGS),cargo test -p tests --test main -- $(ARGS),@$(MAKE) --no-print-directory -j2 cases all-but-cases)
+	$(if $(ARGS),cargo test -p tests --test main -- $(ARGS),-@$(MAKE) --no-print-directory -j2 -k cases all-but-cases)
+	$(if $(ARGS),,tests/again target/cases.log target/all-but-cases.log)
 	$(if $(ARGS),,cargo test -p tests --test main -- cases::pool)
 	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
 	cargo test -p tests --test runtimes -- $(or $(ARGS),bookworm)
@@ -43,7 +44,7 @@ test: root setup
 # The two halves of `make test`, at once, as most of the time they wait; what compares times comes alone, after
 # them. Both write whole lines, also when they are interrupted.
 HALF = MAKEFLAGS= cargo test -p tests --test main --
-LINES = 2>&1 | (trap '' INT TERM; exec sed -u 's/^/$@: /')
+LINES = 2>&1 | (trap '' INT TERM; tee target/$@.log | sed -u 's/^/$@: /')
 cases:
 	set -o pipefail; $(HALF) cases:: --skip cases::pool $(LINES)
 all-but-cases:

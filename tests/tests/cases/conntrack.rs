@@ -261,7 +261,7 @@ fn looks_alive() -> Result<()> {
         sleep(PAUSE * (TURNS as u32 - 6));
         let alive = seen.client.run(|| {
             let entries = output("conntrack -L -p tcp --state ESTABLISHED")?;
-            let sockets = output("ss -tnHi state established")?;
+            let sockets = output("ss -tnHOi state established")?;
             Ok((entries.contains("ESTABLISHED"), latest(&sockets) == 2))
         })?;
         talks.map(Task::join).into_iter().try_for_each(|talk| talk.map(drop))?;
