@@ -49,16 +49,16 @@ impl Binary {
     }
 }
 
-/// Copies it to the folder, unless the same lies there and can be run; it is called before it takes
-/// its place, and what does not run never does. Whether that was needed.
+/// Copies the file of that fingerprint to the folder, unless the same lies there and can be run; it is
+/// called before it takes its place, and what does not run never does. Whether that was needed.
 ///
 /// # Errors
 /// It does not run there, or of reading or writing; what was there is then still there.
-pub fn place(source: &Path, folder: &Path) -> Result<bool> {
+pub fn place(source: &Path, own: &str, folder: &Path) -> Result<bool> {
     let (target, attributes) = (folder.join(SHUNT), Attributes::program());
     let is_it = |file: fs::Metadata| file.is_file() && attributes.are_those_of(&file);
-    let same = fs::metadata(&target).is_ok_and(is_it)
-        && fingerprint(&target).is_ok_and(|it| fingerprint(source).is_ok_and(|own| own == it));
+    let same =
+        fs::metadata(&target).is_ok_and(is_it) && fingerprint(&target).is_ok_and(|it| it == own);
     if same {
         return versions(&target).map(|_| false);
     }

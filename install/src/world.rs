@@ -182,15 +182,15 @@ impl World for Host {
     fn place(&self, claim: &Claim) -> Result<bool> {
         let own =
             binary::fingerprint(&self.source).with_context(|| self.source.display().to_string())?;
-        if claim.is_anothers(&own) && binary::versions(&self.path_of(Part::Binary)).is_ok() {
+        let target = self.path_of(Part::Binary);
+        if claim.is_anothers(&own) && binary::versions(&target).is_ok() {
             log::info!("another version of shunt was installed than this one; it is kept");
             return Ok(false);
         }
-        let target = self.path_of(Part::Binary);
         let is_foreign = !claim.has_binary()
             && binary::is_anothers(&target).with_context(|| target.display().to_string())?;
         ensure!(!is_foreign, "{} is not shunt's: move it away", target.display());
-        let placed = binary::place(&self.source, &self.cni.bin_dir)?;
+        let placed = binary::place(&self.source, &own, &self.cni.bin_dir)?;
         claim.note(own)?;
         Ok(placed)
     }
