@@ -17,7 +17,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test cases all-but-cases test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -35,14 +35,16 @@ test: root setup
 	tests/other-layout
 	cargo test -p shim -p plugin -p install --lib --bins
 	cargo test -p tests --test main --no-run
-	$(if $(ARGS),cargo test -p tests --test main -- $(ARGS),-@$(MAKE) --no-print-directory -j2 -k cases all-but-cases)
-	$(if $(ARGS),,tests/again target/cases.log target/all-but-cases.log)
-	$(if $(ARGS),,cargo test -p tests --test main -- cases::pool)
+	$(if $(ARGS),cargo test -p tests --test main -- $(ARGS),@$(MAKE) --no-print-directory halves)
 	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
 	cargo test -p tests --test runtimes -- $(or $(ARGS),bookworm)
 
 # The two halves of `make test`, at once, as most of the time they wait; what compares times comes alone, after
 # them. Both write whole lines, also when they are interrupted.
+halves:
+	-@$(MAKE) --no-print-directory -j2 -k cases all-but-cases
+	tests/again target/cases.log target/all-but-cases.log
+	cargo test -p tests --test main -- cases::pool
 HALF = MAKEFLAGS= cargo test -p tests --test main --
 LINES = 2>&1 | (trap '' INT TERM; tee target/$@.log | sed -u 's/^/$@: /')
 cases:

@@ -4,13 +4,13 @@ use anyhow::Context as _;
 use io_uring::{opcode, types::Fd};
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollFlags,
     sys::socket::{MsgFlags, MultiHeaders, sendmmsg},
 };
 use std::{
-    io::{self, ErrorKind, IoSlice, Read as _, Write as _},
+    io::{self, IoSlice, Read as _, Write as _},
     net::{Shutdown, TcpStream},
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::AsRawFd as _,
     thread::sleep,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use tests::{
 use super::{
     conversation::Program,
     patience,
-    talk::{Does::Else, patient},
+    talk::{Does::Else, patient, ready},
 };
 
 pub const PROGRAMS: &[Program] = &[
@@ -68,7 +68,7 @@ fn by_sendmmsg(socket: &TcpStream) -> io::Result<String> {
         let sent = match sendmmsg(socket.as_raw_fd(), &mut headers, &messages, none, [], flags) {
             Ok(sent) => sent.map(|one| one.bytes).collect::<Vec<_>>(),
             Err(Errno::EAGAIN) => {
-                patient_to_write(socket)?;
+                ready(socket, PollFlags::POLLOUT)?;
                 continue;
             }
             Err(errno) => return Err(errno.into()),
@@ -101,14 +101,6 @@ fn finish(socket: &TcpStream, wrong: usize) -> io::Result<String> {
     let mut told = String::new();
     patient(socket)?.read_to_string(&mut told)?;
     Ok(format!("{wrong} wrong, {told}"))
-}
-
-fn patient_to_write(socket: &TcpStream) -> io::Result<()> {
-    let timeout = PollTimeout::try_from(patience()).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], timeout)? {
-        0 => Err(ErrorKind::TimedOut.into()),
-        _ => Ok(()),
-    }
 }
 
 fn reads_slowly(mut stream: Stream) -> io::Result<String> {

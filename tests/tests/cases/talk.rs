@@ -114,8 +114,13 @@ pub fn moment() {
 
 /// poll(2) until bytes or the end are there.
 pub fn readable(socket: &TcpStream) -> io::Result<()> {
+    ready(socket, PollFlags::POLLIN)
+}
+
+/// poll(2) for one of these.
+pub fn ready(socket: &TcpStream, events: PollFlags) -> io::Result<()> {
     let timeout = PollTimeout::try_from(patience()).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout)? {
+    match poll(&mut [PollFd::new(socket.as_fd(), events)], timeout)? {
         0 => Err(ErrorKind::TimedOut.into()),
         _ => Ok(()),
     }

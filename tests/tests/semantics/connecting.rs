@@ -36,12 +36,12 @@ pub const ROWS: &[Row] = &[
     ("used_again", used_again),
     ("used_again_with_unread_bytes", used_again_with_unread_bytes),
     ("used_again_to_listen", used_again_to_listen),
-    ("used_again_after_the_end", used_again_after_the_end),
-    ("used_again_after_both_ends", used_again_after_both_ends),
-    ("used_again_after_a_reset", used_again_after_a_reset),
-    ("disconnected_after_the_end", disconnected_after_the_end),
-    ("disconnected_after_both_ends", disconnected_after_both_ends),
-    ("disconnected_after_a_reset", disconnected_after_a_reset),
+    ("used_again_after_the_end", |s| after(s, ended)),
+    ("used_again_after_both_ends", |s| after(s, ended_by_both)),
+    ("used_again_after_a_reset", |s| after(s, ended_by_reset)),
+    ("disconnected_after_the_end", |s| disconnected(s, ended)),
+    ("disconnected_after_both_ends", |s| disconnected(s, ended_by_both)),
+    ("disconnected_after_a_reset", |s| disconnected(s, ended_by_reset)),
 ];
 
 fn names(s: Scene) -> Result<String> {
@@ -277,34 +277,10 @@ fn after(s: Scene, end: fn(&End, End) -> Result<()>) -> Result<String> {
     seen![a.recv_now(20), exchange(&b, &a), exchange(&a, &b), a.recv_now(20)]
 }
 
-fn used_again_after_the_end(s: Scene) -> Result<String> {
-    after(s, ended)
-}
-
-fn used_again_after_both_ends(s: Scene) -> Result<String> {
-    after(s, ended_by_both)
-}
-
-fn used_again_after_a_reset(s: Scene) -> Result<String> {
-    after(s, ended_by_reset)
-}
-
 fn disconnected(s: Scene, end: fn(&End, End) -> Result<()>) -> Result<String> {
     end(&s.a, s.b)?;
     raw::disconnect(&s.a.socket)?;
     seen![s.a.events(), s.a.recv_now(20), s.a.recv_now(20)]
-}
-
-fn disconnected_after_the_end(s: Scene) -> Result<String> {
-    disconnected(s, ended)
-}
-
-fn disconnected_after_both_ends(s: Scene) -> Result<String> {
-    disconnected(s, ended_by_both)
-}
-
-fn disconnected_after_a_reset(s: Scene) -> Result<String> {
-    disconnected(s, ended_by_reset)
 }
 
 fn used_again_to_listen(s: Scene) -> Result<String> {
