@@ -153,7 +153,15 @@ impl Datapath {
     fn describe(&mut self, id: PodId, policy: Policy) -> anyhow::Result<Result<(), MapError>> {
         let (counters, programs) =
             self.pod(id)?.map_or_else(Default::default, |pod| (pod.counters, pod.programs));
-        let mut pod = Pod { ipv4: [0; 4], ipv6: [0; 16], addresses: 0, policy, counters, programs };
+        let mut pod = Pod {
+            ipv4: [0; 4],
+            ipv6: [0; 16],
+            addresses: 0,
+            policy,
+            counters,
+            programs,
+            overruled: 0,
+        };
         for (address, _) in self.pod_ips()?.iter().filter(|(_, owner)| owner.pod == id) {
             pod.addresses += 1;
             match Ipv6Addr::from(address.ip).to_canonical() {

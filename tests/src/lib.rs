@@ -27,6 +27,7 @@ pub mod cni;
 pub mod cpu;
 pub mod envoy;
 pub mod istio;
+pub mod kernel;
 pub mod leg;
 pub mod lines;
 pub mod listening;

@@ -16,6 +16,7 @@ pub fn socket() -> io::Result<OwnedFd> {
     // SAFETY: the kernel gives a new descriptor, or -1.
     match unsafe { libc::socket(libc::AF_INET, kind, libc::IPPROTO_MPTCP) } {
         -1 => Err(io::Error::last_os_error()),
+        // SAFETY: it is new, and nobody else has it.
         fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }

@@ -2,7 +2,10 @@
 
 pub mod kmesh;
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::resource::{RLIM_INFINITY, Resource::RLIMIT_MEMLOCK, setrlimit},
+};
 use std::{
     fs::File,
     io,
@@ -143,6 +146,8 @@ fn call(command: u32, attr: &[u64]) -> io::Result<OwnedFd> {
 
 /// bpf(2) with the first words of a union bpf_attr.
 fn bpf(command: u32, attr: &[u64]) -> io::Result<i32> {
+    // Before Linux 5.11 programs and maps count as locked memory. Later ones need no more.
+    let _ = setrlimit(RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     // SAFETY: what the words point to outlives the call.
     let ret = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
     Ok(Errno::result(ret)? as i32)

@@ -13,6 +13,7 @@ mod learned;
 mod memory;
 mod mode;
 mod neighbours;
+mod peek;
 mod pool;
 mod share;
 mod sleep;
@@ -38,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
         sleep::PROGRAMS,
         mode::PROGRAMS,
         edge::PROGRAMS,
+        peek::PROGRAMS,
         uring::PROGRAMS,
         zerocopy::PROGRAMS,
         batch::PROGRAMS,
@@ -51,6 +53,7 @@ pub fn tests() -> Vec<Trial> {
         heartbeat::tests(),
         bandwidth::tests(),
         memory::tests(),
+        peek::tests(),
         pool::tests(),
     ];
     let alone = [
@@ -77,15 +80,24 @@ pub fn patience() -> Duration {
 /// # Errors
 /// It is not, with both; or something hangs by plain TCP.
 pub fn same<T: PartialEq + Debug>(name: &str, see: impl Fn(&Pair) -> Result<T>) -> Result<T> {
-    let node = Node::learning(name)?;
+    same_on(&Node::learning(name)?, see)
+}
+
+fn same_on<T: PartialEq + Debug>(node: &Node, see: impl Fn(&Pair) -> Result<T>) -> Result<T> {
     let pods = |make: fn(&Node, &str) -> Result<Pod>| -> Result<[Pod; 2]> {
-        Ok([make(&node, "server")?, make(&node, "client")?])
+        Ok([make(node, "server")?, make(node, "client")?])
     };
     let look = |[server, client]: &[Pod; 2]| see(&Pair { server, client });
     let plain = look(&pods(Node::outside)?).context("by plain TCP")?;
     ensure!(!format!("{plain:?}").contains("hangs"), "by plain TCP: {plain:?}");
-    let attached = look(&pods(Node::pod)?).context("between attached pods")?;
-    ensure!(plain == attached, "by plain TCP: {plain:?}\nbetween attached pods: {attached:?}");
+    let pods = pods(Node::pod)?;
+    let attached = look(&pods).context("between attached pods")?;
+    let to_tcp = || pods.each_ref().map(|pod| node.counters(pod).map(|counters| counters.to_tcp));
+    ensure!(
+        plain == attached,
+        "by plain TCP: {plain:?}\nbetween attached pods: {attached:?}, {:?}",
+        to_tcp()
+    );
     Ok(plain)
 }
 

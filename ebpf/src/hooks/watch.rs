@@ -13,6 +13,7 @@ use crate::{
 };
 
 pub const MSG_OOB: u32 = 0x1;
+pub const MSG_PEEK: u32 = 0x2;
 pub const MSG_DONTWAIT: u32 = 0x40;
 pub const MSG_WAITALL: u32 = 0x100;
 /// asm-generic/ioctls.h; SIOCINQ is the same.
@@ -22,6 +23,7 @@ pub const FIONREAD: u32 = 0x541b;
 #[inline(always)]
 pub fn reads(sock: u64, flags: u32) {
     let Some(watched) = habits::watched_socket(sock) else { return };
+    habits::peeks(watched, flags & MSG_PEEK != 0);
     let waits = flags & MSG_DONTWAIT == 0;
     let is_known = watched.reads != 0 && watched.seen & Watched::AWAKE != 0;
     if !waits && is_known {

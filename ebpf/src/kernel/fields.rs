@@ -7,8 +7,9 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use shim::layout::Offsets;
 
 /// Filled in by the loader; see `shim::btf`.
+// SAFETY: the name is nobody else's; all its fields are numbers.
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets::ZERO;
+static OFFSETS: Offsets = unsafe { core::mem::zeroed() };
 
 /// Each field is one load, and a constant to the verifier. Assembly without instructions hides the
 /// value from the compiler, as the loader replaces it after compilation.

@@ -8,7 +8,7 @@
 
 use shim::layout::Flow;
 
-use super::verdict::Why;
+use super::{peek, verdict::Why};
 use crate::{
     kernel::{fields, memory, psock},
     state::shared::Seen,
@@ -21,6 +21,9 @@ const PORTION: u64 = 64 << 10;
 /// Likewise at the peer's queue, once half of the budget is used.
 const STEP: u64 = 16 << 10;
 
+/// What a reader that peeks may have in its queue: small messages cost far more than their bytes.
+const PEEKED: u64 = 2 << 20;
+
 /// Takes the message's kernel memory from the flow's budget.
 #[inline(always)]
 pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
@@ -29,6 +32,11 @@ pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
     if flow.budget < cost || is_half_used && ends(STEP, flow.budget, cost) {
         let before = flow.grant;
         renew(flow, queue_limit);
+        if flow.budget < cost && peek::is_waited_for(flow) {
+            let more = u64::from(queue_limit).min(PEEKED).saturating_sub(flow.grant);
+            flow.grant += more;
+            flow.budget += more;
+        }
         // A message for which the budget had to grow goes by TCP: the next of its kind need not.
         if flow.budget < cost || before != 0 && before < cost {
             return Err(Why::QueueFull);
@@ -70,8 +78,9 @@ fn renew(flow: &mut Flow, queue_limit: u32) {
     flow.renewed_at = flow.handed;
     let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
     let most = limit(flow, rcvbuf, queue_limit);
-    // What TCP's first window takes of it, and the structure of its message.
-    let first = rcvbuf / 2 + rcvbuf / 8;
+    // With what TCP holds itself less than half as much again as without shunt; more where no edge-triggered
+    // reader can be told of what has come behind a full queue.
+    let first = rcvbuf / 8 * if fields::has_sk_setsockopt() { 3 } else { 5 };
     let grown = if memory::is_scarce(peer) { 0 } else { flow.grant * 2 };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);

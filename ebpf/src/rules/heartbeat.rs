@@ -7,7 +7,7 @@
 
 use shim::layout::Flow;
 
-use super::verdict::Why;
+use super::{peek, verdict::Why};
 use crate::kernel::{clock, psock};
 
 /// Whether the network has seen enough of this direction.
@@ -21,7 +21,8 @@ pub fn check(flow: &mut Flow, heartbeat: u32) -> Result<(), Why> {
         return Ok(());
     }
     let is_late = now - flow.due >= clock::in_jiffies(heartbeat) / 2;
-    if is_late || psock::is_empty(flow.peer.sock) { Err(Why::Heartbeat) } else { Ok(()) }
+    let is_due = is_late && !peek::is_waited_for(flow) || psock::is_empty(flow.peer.sock);
+    if is_due { Err(Why::Heartbeat) } else { Ok(()) }
 }
 
 /// A message goes by TCP. The next is due after half of the time, and waits for a queue that is empty

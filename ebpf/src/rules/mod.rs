@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod heartbeat;
 pub mod order;
 pub mod overruled;
+pub mod peek;
 pub mod reader;
 pub mod size;
 pub mod stay;

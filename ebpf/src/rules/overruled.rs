@@ -3,7 +3,7 @@
 //! The helper replaces all flags of a socket, and programs of outer cgroups run after a pod's. Without
 //! its callbacks a socket that turns out to block cannot leave, and no edge-triggered reader is told
 //! of what came at a seam. They are asked for again where one is left; a connection that has lost them
-//! goes by TCP, and so do its pod's later ones.
+//! goes by TCP, and so do its pod's of the next seconds: the other program may go.
 
 use core::mem::offset_of;
 
@@ -11,12 +11,15 @@ use shim::layout::{End, Flow, Pod};
 
 use super::verdict::Why;
 use crate::{
-    kernel::fields,
+    kernel::{clock, fields},
     state::{
         callbacks,
         maps::{self, add},
     },
 };
+
+/// Seconds.
+const AGAIN: u32 = 10;
 
 /// Whether both ends have what they need. If not, for good.
 #[inline(always)]
@@ -40,11 +43,12 @@ pub fn has_lost(end: &End) -> bool {
     let is_in = cookie == Some(end.cookie) && stage.is_some_and(|stage| stage < Flow::LEAVING);
     if is_in && let Some(pod) = maps::pod(end.pod) {
         add(&mut pod.counters.to_tcp.overruled, 1);
+        pod.overruled = clock::jiffies() + clock::in_jiffies(AGAIN);
     }
     is_in
 }
 
 #[inline(always)]
 pub fn is_known(pod: &Pod) -> bool {
-    pod.counters.to_tcp.overruled != 0
+    clock::jiffies() < pod.overruled
 }

@@ -8,7 +8,7 @@ use core::mem::offset_of;
 
 use shim::layout::{Flow, Habit};
 
-use super::verdict::Why;
+use super::{peek, verdict::Why};
 use crate::{
     kernel::{fields, psock},
     state::habits,
@@ -55,7 +55,10 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
         }
     }
     let goes_on = flow.mode == Flow::SHUNT && flow.run <= flow.allowed * UNREAD;
-    if goes_on && !psock::is_empty(flow.peer.sock) { Ok(()) } else { Err(Why::Untried) }
+    if goes_on && !psock::is_empty(flow.peer.sock) || peek::is_waited_for(flow) {
+        return Ok(());
+    }
+    Err(Why::Untried)
 }
 
 /// The peer's program was looked up.

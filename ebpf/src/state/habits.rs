@@ -9,6 +9,8 @@ use crate::kernel::{fields, psock, sock};
 /// Exchanges that make a program known. One is too few: haproxy reads an answer's body by recv(2) where it
 /// comes with the header, and else by splice(2).
 const ENOUGH: u32 = 8;
+/// Reads after which a program that has peeked is done with that: some peek at a connection's begin only.
+const PEEKS: u32 = 16;
 /// More than this was not read at once, but is a mistake.
 const SENSIBLE: u32 = 1 << 30;
 
@@ -51,7 +53,8 @@ pub fn of_or_new<'a>(pod: &mut Pod, program: &Program) -> Option<&'a mut Habit> 
 #[inline(always)]
 pub fn watch(own: &End, program: &Program) -> bool {
     let copied = fields::read::<u32>(own.sock, fields::offsets().tcp_copied_seq).unwrap_or(0);
-    let watched = Watched { program: *program, copied, ..Watched::default() };
+    let peeks = of(program).map_or(0, |habit| habit.peeks * PEEKS);
+    let watched = Watched { program: *program, copied, peeks, ..Watched::default() };
     WATCHED.insert(own.cookie, watched, BPF_ANY.into()).is_ok()
 }
 
@@ -91,6 +94,22 @@ pub fn exchanged(sock: u64, watched: &mut Watched) {
     if habit.exchanges >= ENOUGH && (is_more || habit.trusted != Habit::LEARNED) {
         habit.trusted = Habit::LEARNED;
         changed();
+    }
+}
+
+/// The socket is peeked at, or read.
+#[inline(always)]
+pub fn peeks(watched: &mut Watched, peeks: bool) {
+    if !peeks {
+        if watched.peeks != 0 {
+            watched.peeks -= 1;
+        }
+        return;
+    }
+    watched.peeks = PEEKS;
+    let program = watched.program;
+    if let Some(habit) = of(&program) {
+        habit.peeks = 1;
     }
 }
 

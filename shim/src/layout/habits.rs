@@ -43,6 +43,8 @@ pub struct Habit {
     pub polls: u32,
     /// Most bytes that were read between two things sent: it is handed no more at once.
     pub largest: u32,
+    /// 1: it looks at bytes with MSG_PEEK before it reads them.
+    pub peeks: u32,
 }
 
 /// When the sockets of a program may be handed bytes.
@@ -171,7 +173,8 @@ pub struct Watched {
     pub seen: u32,
     /// `copied_seq` after the last exchange.
     pub copied: u32,
-    pub reserved: u32,
+    /// How many reads without MSG_PEEK it takes until the program is not expected to peek any more.
+    pub peeks: u32,
 }
 
 impl Watched {

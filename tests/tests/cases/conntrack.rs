@@ -258,7 +258,8 @@ fn looks_alive() -> Result<()> {
     let see = |shunt| -> Result<(bool, bool)> {
         let seen = Seen::captured(&node, shunt)?;
         let talks = seen.start(|s| talk(s, false, leaves), |s| talk(s, true, leaves))?;
-        sleep(PAUSE * (TURNS as u32 - 6));
+        // Longer than the timeout; what looks takes its time too.
+        sleep(PAUSE * TURNS as u32 / 2);
         let alive = seen.client.run(|| {
             let entries = output("conntrack -L -p tcp --state ESTABLISHED")?;
             let sockets = output("ss -tnHOi state established")?;

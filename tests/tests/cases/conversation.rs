@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 use tests::{
-    mptcp,
+    kernel, mptcp,
+    ring::Ring,
     task::{Signal, Task},
     traffic::{
         Mode::{self, NonBlocking},
@@ -38,11 +39,24 @@ pub struct Program {
     does: Does,
     interrupted: bool,
     mptcp: bool,
+    /// Its task has an io_uring before it listens or connects.
+    ring: bool,
+    /// The first kernel that has what it needs.
+    since: (u32, u32),
 }
 
 impl Program {
     pub const fn new(name: &'static str, made: Mode, then: Mode, does: Does) -> Self {
-        Self { name, made, then, does, interrupted: false, mptcp: false }
+        Self {
+            name,
+            made,
+            then,
+            does,
+            interrupted: false,
+            mptcp: false,
+            ring: false,
+            since: (0, 0),
+        }
     }
 
     /// Gets a signal each 10 ms, whose handler does nothing and restarts no call.
@@ -53,6 +67,19 @@ impl Program {
     /// Listens and connects by MPTCP, as Go does.
     pub const fn mptcp(self) -> Self {
         Self { mptcp: true, ..self }
+    }
+
+    /// Has made its io_uring before its sockets, as programs do that use one.
+    pub const fn with_ring(self) -> Self {
+        Self { ring: true, ..self }
+    }
+
+    pub const fn since(self, major: u32, minor: u32) -> Self {
+        Self { since: (major, minor), ..self }
+    }
+
+    fn ring(&self) -> Result<Option<Ring>> {
+        Ok(if self.ring { Some(Ring::new(patience())?) } else { None })
     }
 
     fn listen(&self, at: SocketAddr) -> Result<TcpListener> {
@@ -111,7 +138,10 @@ const CONNECTIONS: usize = 3;
 
 pub fn trial(program: &'static Program) -> Trial {
     let trial = tests::trial(&format!("cases::{}", program.name), || compare(program));
-    tests::needs(trial, !program.mptcp || mptcp::socket().is_ok(), "no MPTCP")
+    let trial = tests::needs(trial, !program.mptcp || mptcp::socket().is_ok(), "no MPTCP");
+    let (major, minor) = program.since;
+    let is_new = kernel::version().is_ok_and(|version| version >= program.since);
+    tests::needs(trial, is_new, &format!("from Linux {major}.{minor} on"))
 }
 
 /// In pods of its own for each role: a program is not known by what its peer did.
@@ -128,6 +158,7 @@ pub const ROLES: [fn(&Program, &Pair) -> Result<Seen>; 2] = [serves, connects];
 fn serves(program: &Program, pair: &Pair) -> Result<Seen> {
     let (listening, at) = (Signal::new()?, SocketAddr::from((pair.server.ipv4, PORT)));
     let server = pair.server.spawn(|| {
+        let _ring = program.ring()?;
         let listener = program.listen(at)?;
         listening.raise()?;
         let accept = |late| {
@@ -155,9 +186,10 @@ fn connects(program: &Program, pair: &Pair) -> Result<Seen> {
         (0..CONNECTIONS).map(|n| Ok(program.peer(accept()?, n % 2 == 0))).collect()
     })?;
     listening.wait()?;
-    let client = pair
-        .client
-        .spawn(|| (0..CONNECTIONS).map(|_| Ok(program.run(&program.connect(at)?))).collect())?;
+    let client = pair.client.spawn(|| {
+        let _ring = program.ring()?;
+        (0..CONNECTIONS).map(|_| Ok(program.run(&program.connect(at)?))).collect()
+    })?;
     Ok([ended(client)?, ended(server)?])
 }
 

@@ -33,7 +33,8 @@ pub const PROGRAMS: &[Program] = &[
     Program::new("edge::until_a_short_read", NonBlocking, NonBlocking, Reads(until_short)),
     Program::new("edge::of_a_blocking_listener", Blocking, NonBlocking, Reads(until_short)),
     BURSTS,
-    Program::new("edge::one_read_more", NonBlocking, NonBlocking, Else(reads_one_more, answers)),
+    Program::new("edge::one_read_more", NonBlocking, NonBlocking, Else(reads_one_more, answers))
+        .since(6, 1),
 ];
 
 /// Waits for an edge after each read that did not fill its buffer.

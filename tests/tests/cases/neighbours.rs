@@ -3,7 +3,11 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 use tests::{
     cni,
     neighbour::{
@@ -12,6 +16,7 @@ use tests::{
     },
     node::Node,
     pod::Pod,
+    task::PATIENCE,
     trial,
 };
 
@@ -20,16 +25,17 @@ use super::{
     conversation::{Program, ROLES},
     edge, mode,
 };
+use crate::install::host::talk;
 
 pub fn tests() -> Vec<Trial> {
     let kinds = [("callbacks", Callbacks), ("sockhash", Sockhash)];
     let places = [("above", Place::Above), ("at_pod", Place::Pod), ("below", Place::Below)];
     let all = kinds.into_iter().flat_map(|kind| places.map(|place| (kind, place)));
-    all.map(|((what, kind), (at, place))| {
+    let beside = all.map(|((what, kind), (at, place))| {
         let name = format!("cases::neighbours::{what}_{at}");
         trial(&name, move || beside(kind, place))
-    })
-    .collect()
+    });
+    beside.chain([trial("cases::neighbours::gone_again", gone_again)]).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +87,32 @@ fn pods(node: &Node, kind: Kind, place: Place, before: bool) -> Result<([Pod; 2]
         }
     }
     Ok((pods, neighbours))
+}
+
+/// Its connections take the short way when the neighbour is gone.
+fn gone_again() -> Result<()> {
+    let node = Node::new("gone")?;
+    let pods = [node.pod("server")?, node.pod("client")?];
+    let overruled = || -> Result<u64> {
+        let counters = [node.counters(&pods[0])?, node.counters(&pods[1])?];
+        Ok(counters.iter().map(|it| it.to_tcp.overruled + it.not_paired.overruled).sum())
+    };
+    let neighbour = Neighbour::attach(Callbacks, &node.cgroup)?;
+    talk(&pods[1], &pods[0])?;
+    talk(&pods[1], &pods[0])?;
+    ensure!(overruled()? > 1, "{:?}", node.counters(&pods[1])?);
+    drop(neighbour);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let before = (overruled()?, node.counters(&pods[1])?.shunted.messages);
+        talk(&pods[1], &pods[0])?;
+        let after = (overruled()?, node.counters(&pods[1])?.shunted.messages);
+        if after.0 == before.0 && after.1 > before.1 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "overruled for ever: {:?}", node.counters(&pods[1])?);
+        sleep(Duration::from_millis(500));
+    }
 }
 
 /// A pod's cgroup is there before it is added, but only once it was made.

@@ -17,8 +17,9 @@ use super::{
 pub const PROGRAMS: &[Program] = &[
     Program::new("uring::recv", Blocking, Blocking, Reads(one_by_one)),
     Program::new("uring::recv_if_made_nonblocking", NonBlocking, Blocking, Reads(one_by_one)),
-    Program::new("uring::recv_multishot", Blocking, Blocking, Reads(multishot)),
-    Program::new("uring::multishot_if_made_nonblocking", NonBlocking, Blocking, Reads(multishot)),
+    Program::new("uring::recv_multishot", Blocking, Blocking, Reads(multishot)).since(6, 0),
+    Program::new("uring::multishot_if_made_nonblocking", NonBlocking, Blocking, Reads(multishot))
+        .since(6, 0),
 ];
 
 fn one_by_one(socket: &TcpStream) -> Result<Read<'_>> {

@@ -1,7 +1,7 @@
 //! The list of docs/limits.md of what an application could notice: the part of it that a test can read.
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::utsname::uname;
+use anyhow::{Result, bail, ensure};
+use tests::kernel;
 
 use super::scene::Pods;
 
@@ -24,8 +24,8 @@ pub fn lists(name: &str, pods: &Pods) -> Result<Option<bool>> {
     let Some((_, place)) = listed.next() else { return Ok(Some(false)) };
     Ok(Some(match place.rsplit_once(' ') {
         None => place.is_empty(),
-        Some(("before Linux", version)) => release()? < parse(version)?,
-        Some(("from Linux", version)) => release()? >= parse(version)?,
+        Some(("before Linux", version)) => kernel::version()? < kernel::parse(version)?,
+        Some(("from Linux", version)) => kernel::version()? >= kernel::parse(version)?,
         Some(("where programs are not", "watched")) => !are_watched(pods),
         Some(("some", "kernels")) => return Ok(None),
         Some(_) => bail!("docs/limits.md: {name}: where is {place:?}?"),
@@ -45,14 +45,4 @@ pub fn names_only(rows: &[&str]) -> Result<()> {
 fn are_watched(pods: &Pods) -> bool {
     let watches = pods.node.pin("watches").read_dir();
     watches.is_ok_and(|mut pins| pins.next().is_some())
-}
-
-fn release() -> Result<(u32, u32)> {
-    parse(uname()?.release().to_str().context("kernel release")?)
-}
-
-fn parse(version: &str) -> Result<(u32, u32)> {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let mut next = || numbers.next().context("no version")?.with_context(|| version.to_owned());
-    Ok((next()?, next()?))
 }

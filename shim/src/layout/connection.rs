@@ -1,0 +1,164 @@
+//! What is known of connections and their sockets.
+
+use super::{Cookie, PodId};
+
+/// Value of the listeners map.
+pub mod listener {
+    /// TCP's own, which the program saw listen, or user space has found.
+    pub const PLAIN: u64 = 1;
+    /// MPTCP's.
+    pub const MPTCP: u64 = 2;
+    /// SMC's, or another's that has the socket for itself.
+    pub const FOREIGN: u64 = 3;
+    pub const KIND: u64 = 0xff;
+    /// A bit: it was in blocking mode, or its task used io_uring, so that what it accepts does not enter
+    /// before its program is known.
+    pub const WAITS: u64 = 0x100;
+}
+
+/// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// First sequence number of the active end's data.
+    pub active: u32,
+    /// First sequence number of the passive end's data.
+    pub passive: u32,
+}
+
+/// One end of a connection, as its peer needs to know it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End {
+    /// 0: this end is not known (yet).
+    pub cookie: Cookie,
+    /// Address of the kernel's `struct sock`.
+    pub sock: u64,
+    /// Address of its [`Flow`].
+    pub flow: u64,
+    pub pod: PodId,
+    /// 1: it is in the sockhash; 0: it is plain TCP.
+    pub entered: u64,
+}
+
+/// Value of the pairs map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    pub active: End,
+    pub passive: End,
+}
+
+/// Socket-local storage of a socket in the sockhash. Written under that socket's lock only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flow {
+    pub own: End,
+    pub peer: End,
+    pub pair: Pair,
+    /// Own `write_seq` while nothing goes by TCP: it must not move then.
+    pub tcp_seq: u32,
+    /// [`Flow::TCP`] or [`Flow::SHUNT`].
+    pub mode: u32,
+    /// Bytes of kernel memory that may still go into the peer's queue.
+    pub budget: u64,
+    /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
+    pub peer_file: u64,
+    /// Not 0 once anything may have been handed to the peer. Read by the peer.
+    pub fed: u64,
+    /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
+    /// more.
+    pub callbacks: u32,
+    /// Own `write_seq` plus `messages` at the last look at what was sent.
+    pub sent_seq: u32,
+    /// Own `write_seq` when the short way was last left. Read by the peer.
+    pub seam: u32,
+    /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`]. Read by the peer.
+    pub stage: u32,
+    /// [`Reasons::LEARNING`](super::Reasons::LEARNING) and so on: why it is [`Flow::PLAIN`].
+    pub why: u32,
+    /// [`Trust`](super::Trust) in the own program; 0: none.
+    pub trusted: u32,
+    /// Likewise in the peer's.
+    pub peer_trust: u32,
+    /// 1: this socket sends urgent data.
+    pub urgent: u32,
+    /// The peer's `seam` behind which the reader was told of what is unread.
+    pub told: u32,
+    pub reserved: u32,
+    /// [`CHANGES`](super::name::CHANGES) plus one when `peer_trust` was looked up. 0: never.
+    pub peer_checked: u64,
+    /// Likewise for the own program.
+    pub own_checked: u64,
+    /// Bytes that were sent by TCP and counted.
+    pub tcp_bytes: u64,
+    /// Bytes that were sent since the peer last sent something.
+    pub run: u64,
+    /// `messages` of the peer then.
+    pub run_after: u64,
+    /// How many of them may be handed over.
+    pub allowed: u64,
+    /// Messages that were sent. Read by the peer.
+    pub messages: u64,
+    /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
+    pub large: u64,
+    /// `messages` of the peer when it was last seen to have grown.
+    pub heard: u64,
+    /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^64:
+    /// own, and the peer's.
+    pub excess: [u64; 2],
+    /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
+    pub bulk: u64,
+    pub keepalive: Keepalive,
+    /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
+    pub grant: u64,
+    /// What of that belongs to messages that were unread then.
+    pub carried: u64,
+    /// Bytes that were handed over, modulo 2^32, now and when the budget was last renewed.
+    pub handed: u32,
+    pub renewed_at: u32,
+    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
+    pub due: u64,
+}
+
+/// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keepalive {
+    pub on: i32,
+    pub idle: i32,
+    /// 0: nothing is borrowed.
+    pub interval: i32,
+    pub probes: i32,
+}
+
+impl Flow {
+    pub const TCP: u32 = 0;
+    pub const SHUNT: u32 = 1;
+
+    /// In the sockhash until it turns out to block, or to be alone.
+    pub const ENTERED: u32 = 0;
+    pub const SETTLED: u32 = 1;
+    /// Nothing is handed to it any more.
+    pub const LEAVING: u32 = 2;
+    /// Not in the sockhash.
+    pub const PLAIN: u32 = 3;
+}
+
+/// What [`INSPECT`](super::name::INSPECT) tells of a socket in the sockhash. It is the packet that the program runs
+/// on: it goes in with the cookie, and comes out complete.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketState {
+    pub cookie: Cookie,
+    /// Whose socket it is.
+    pub pod: PodId,
+    /// What it sends goes the short way; 1 or 0, as all that follow.
+    pub shunt: u32,
+    /// Its peer is known.
+    pub met: u32,
+    /// Something that was handed to it is unread, or its keepalive is borrowed.
+    pub unread: u32,
+    /// Somebody is inside its send(2) or recv(2).
+    pub busy: u32,
+}
