@@ -5,6 +5,9 @@
 #[allow(dead_code)]
 #[path = "../../install/src/conflist.rs"]
 mod conflist;
+#[allow(dead_code)]
+#[path = "../../install/src/keys.rs"]
+mod keys;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};

@@ -45,9 +45,9 @@ impl Attributes {
         Ok(Self { mode, uid, gid, extended, flags })
     }
 
-    /// A program that root owns and all may run.
-    pub fn program() -> Self {
-        Self { mode: 0o755, uid: 0, gid: 0, extended: Vec::new(), flags: IFlags::empty() }
+    /// Of a file that root owns.
+    pub fn of_root(mode: u32) -> Self {
+        Self { mode, uid: 0, gid: 0, extended: Vec::new(), flags: IFlags::empty() }
     }
 
     pub fn are_those_of(&self, file: &fs::Metadata) -> bool {

@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, StatVfsMountFlags, memfd_create, statvfs};
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,7 +55,7 @@ impl Binary {
 /// # Errors
 /// It does not run there, or of reading or writing; what was there is then still there.
 pub fn place(source: &Path, own: &str, folder: &Path) -> Result<bool> {
-    let (target, attributes) = (folder.join(SHUNT), Attributes::program());
+    let (target, attributes) = (folder.join(SHUNT), Attributes::of_root(0o755));
     let is_it = |file: fs::Metadata| file.is_file() && attributes.are_those_of(&file);
     let same =
         fs::metadata(&target).is_ok_and(is_it) && fingerprint(&target).is_ok_and(|it| it == own);
@@ -70,14 +70,14 @@ pub fn place(source: &Path, own: &str, folder: &Path) -> Result<bool> {
     placed.map(|()| true)
 }
 
-/// Whether another's program lies there: no build of shunt is without the name of its annotation. A file
-/// without bytes is what a full disk makes of any.
+/// Whether another's program lies there: no build of shunt is without the name of its annotation, nor a
+/// link to nowhere. A file without bytes is what a full disk makes of any.
 ///
 /// # Errors
 /// Of reading it.
 pub fn is_anothers(file: &Path) -> io::Result<bool> {
     let bytes = match fs::read(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(file.is_symlink()),
         bytes => bytes?,
     };
     Ok(!bytes.is_empty() && !bytes.windows(ANNOTATION.len()).any(|at| at == ANNOTATION))
@@ -130,6 +130,13 @@ pub fn check_entry(binary: &Path, entry: &Value) -> Result<()> {
     call(binary, "CHECK", &conf).map(drop)
 }
 
+/// execve(2) tells of a mount as of a missing right.
+fn no_exec(binary: &Path) -> Option<anyhow::Error> {
+    let is_set = statvfs(binary).ok()?.f_flag.contains(StatVfsMountFlags::NOEXEC);
+    is_set
+        .then(|| anyhow!("it is on a file system that is mounted noexec: no plugin there can run"))
+}
+
 fn call(binary: &Path, verb: &str, conf: &Value) -> Result<Value> {
     let name = || binary.display().to_string();
     // A plugin may end without reading it, or never read it.
@@ -145,6 +152,10 @@ fn call(binary: &Path, verb: &str, conf: &Value) -> Result<Value> {
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => no_exec(binary).unwrap_or_else(|| error.into()),
+            _ => error.into(),
+        })
         .with_context(name)?;
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait()?.is_none() && Instant::now() < deadline {

@@ -8,17 +8,20 @@ use std::{
     collections::BTreeSet,
     env,
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read as _, Seek as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    io::{self, ErrorKind, Read as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    libc,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::{net_dirs, paths::Cni};
 
 /// In a pod, its uid: the manifest sets it.
 const POD: &str = "SHUNT_POD";
@@ -42,7 +45,11 @@ pub struct Claim {
     path: PathBuf,
     purpose: Purpose,
     held: Flock<File>,
+    /// The folder of the binary, which those with other lock files may have in common.
+    _bin_dir: Option<Flock<File>>,
     record: RefCell<Record>,
+    /// It was there, and could not be parsed.
+    is_doubtful: bool,
 }
 
 /// For what somebody wants it.
@@ -78,22 +85,24 @@ pub fn path(lock_file: &Path) -> PathBuf {
 
 impl Claim {
     /// # Errors
-    /// Of making or locking the file.
-    pub fn stake(lock_file: &Path, net_dir: &Path, purpose: Purpose) -> Result<Claimed<Self>> {
+    /// Of making or locking the file, or it is a link or another's.
+    pub fn stake(lock_file: &Path, cni: &Cni, purpose: Purpose) -> Result<Claimed<Self>> {
         let path = path(lock_file);
-        // Not where it leads, which may change.
-        let net_dir = std::path::absolute(net_dir)?;
         loop {
-            let staked = lock(&path, &net_dir, purpose);
+            let staked = lock(&path, cni, purpose);
             if let Some(staked) = staked.with_context(|| path.display().to_string())? {
                 return Ok(staked);
             }
         }
     }
 
-    /// Other folders that it was installed for, and may have left since.
-    pub fn others(&self) -> Vec<PathBuf> {
-        self.record.borrow().net_dirs.iter().cloned().collect()
+    /// The folders that it was installed for, and may have left since.
+    ///
+    /// # Errors
+    /// The file was there, and could not be parsed.
+    pub fn net_dirs(&self) -> Result<BTreeSet<PathBuf>> {
+        ensure!(!self.is_doubtful, "{} cannot be parsed", self.path.display());
+        Ok(self.record.borrow().net_dirs.clone())
     }
 
     /// Whether another binary than this one was installed last, by somebody else.
@@ -129,9 +138,12 @@ impl Claim {
 
     fn write(&self, record: Record) -> io::Result<()> {
         if record != *self.record.borrow() {
-            self.held.set_len(0)?;
-            (&*self.held).rewind()?;
-            (&*self.held).write_all(&serde_json::to_vec(&record)?)?;
+            let mut text = serde_json::to_vec(&record)?;
+            let (length, before) = (text.len(), self.held.metadata()?.len() as usize);
+            // Whole at every moment, also for who is killed here: blanks say nothing.
+            text.resize(length.max(before), b' ');
+            self.held.write_all_at(&text, 0)?;
+            self.held.set_len(length as u64)?;
             self.record.replace(record);
         }
         Ok(())
@@ -139,63 +151,109 @@ impl Claim {
 }
 
 impl Record {
-    fn read(mut file: &File) -> io::Result<Self> {
+    fn read(mut file: &File) -> io::Result<Option<Self>> {
         let mut said = Vec::new();
         file.read_to_end(&mut said)?;
-        Ok(serde_json::from_slice(&said).unwrap_or_else(|_| Self {
-            leaving: said == LEAVING,
-            pod: String::from_utf8(said).unwrap_or_default(),
-            ..Self::default()
-        }))
+        Ok(Self::parse(&said))
+    }
+
+    /// 0.1.0 wrote no JSON, and by hand nothing at all.
+    fn parse(said: &[u8]) -> Option<Self> {
+        let is_uid = said.iter().all(|it| it.is_ascii_hexdigit() || *it == b'-');
+        match serde_json::from_slice(said) {
+            Ok(record) => Some(record),
+            Err(_) if said == LEAVING => Some(Self { leaving: true, ..Self::default() }),
+            Err(_) if is_uid => {
+                let pod = String::from_utf8_lossy(said).into();
+                Some(Self { pod, ..Self::default() })
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Whether a claim that nobody has to hold tells of a binary that was installed.
+pub fn tells_of_binary(lock_file: &Path) -> bool {
+    let said = fs::read(path(lock_file)).unwrap_or_default();
+    Record::parse(&said).is_some_and(|record| record.binary.is_some())
+}
+
+/// Not where it leads, which may change.
+pub fn absolute(net_dir: &Path) -> io::Result<PathBuf> {
+    std::path::absolute(net_dir)
+}
+
+/// None: somebody has it, and is not to be waited for.
+fn held(file: File, purpose: Purpose) -> io::Result<Option<Flock<File>>> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Err((_, Errno::EAGAIN)) if purpose == Purpose::Keep => Ok(None),
+        Err((file, Errno::EAGAIN)) => {
+            log::info!("another shuntctl is changing this node; waiting for it");
+            Ok(Some(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?))
+        }
+        held => Ok(Some(held.map_err(|(_, errno)| errno)?)),
     }
 }
 
 /// None: its last holder has taken it away meanwhile.
-fn lock(path: &Path, net_dir: &Path, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
+fn lock(path: &Path, cni: &Cni, purpose: Purpose) -> Result<Option<Claimed<Claim>>> {
     let create = matches!(purpose, Purpose::Install | Purpose::Leave);
     let mut options = OpenOptions::new();
-    let file = options.create(create).truncate(false).read(true).write(true).open(path);
-    let file = match file {
+    options.create(create).truncate(false).read(true).write(true).custom_flags(libc::O_NOFOLLOW);
+    let file = match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !create => {
             return Ok(Some(Claimed::Unwanted));
         }
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            bail!("it is a link, which shunt has not made: move it away")
+        }
         file => file?,
     };
-    let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Err((_, Errno::EAGAIN)) if purpose == Purpose::Keep => return Ok(Some(Claimed::Busy)),
-        Err((file, Errno::EAGAIN)) => {
-            log::info!("another shuntctl is changing this node; waiting for it");
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?
-        }
-        held => held.map_err(|(_, errno)| errno)?,
-    };
+    ensure!(file.metadata()?.is_file(), "it is no file, and shunt has not made it: move it away");
+    let Some(own) = held(file, purpose)? else { return Ok(Some(Claimed::Busy)) };
     let same = fs::metadata(path).is_ok_and(|now| {
-        held.metadata().is_ok_and(|held| (held.ino(), held.dev()) == (now.ino(), now.dev()))
+        own.metadata().is_ok_and(|own| (own.ino(), own.dev()) == (now.ino(), now.dev()))
     });
     if !same {
         return Ok(None);
     }
+    // Not every file system has locks for folders; and what is not there nobody has in common.
+    let bin_dir = match File::open(&cni.bin_dir).map(|folder| held(folder, purpose)) {
+        Ok(Ok(None)) => return Ok(Some(Claimed::Busy)),
+        Ok(Ok(held)) => held,
+        _ => None,
+    };
     let pod = env::var(POD).unwrap_or_default();
-    let said = Record::read(&held)?;
+    let said = Record::read(&own)?;
+    let is_doubtful = said.is_none();
+    let said = said.unwrap_or_default();
+    let net_dir = absolute(&cni.net_dir)?;
     let mut says = said.clone();
-    let is_here = !said.leaving && (said.net_dirs.is_empty() || said.net_dirs.contains(net_dir));
+    let is_here = !said.leaving && (said.net_dirs.is_empty() || said.net_dirs.contains(&net_dir));
+    // Of a claim that was lost.
+    let known = || net_dirs::read(&cni.bin_dir).unwrap_or_default();
     match purpose {
         Purpose::Keep | Purpose::Resume if !is_here => return Ok(Some(Claimed::Unwanted)),
         Purpose::Keep | Purpose::Resume => {}
         Purpose::Install => {
             (says.leaving, says.pod) = (false, pod);
-            says.net_dirs.insert(net_dir.to_owned());
+            says.net_dirs.extend(known());
+            says.net_dirs.insert(net_dir);
         }
+        // As it is doubtful to the next who looks, too.
+        Purpose::Leave if is_doubtful => {}
         Purpose::Leave => {
             if !said.leaving && ![&said.pod, &pod].iter().any(|it| it.is_empty()) && said.pod != pod
             {
                 return Ok(Some(Claimed::Unwanted));
             }
-            says.net_dirs.remove(net_dir);
+            says.net_dirs.extend(known());
+            says.net_dirs.remove(&net_dir);
             says.leaving = says.net_dirs.is_empty();
         }
     }
-    let claim = Claim { path: path.to_owned(), purpose, held, record: said.into() };
+    let (path, record) = (path.to_owned(), said.into());
+    let claim = Claim { path, purpose, held: own, _bin_dir: bin_dir, record, is_doubtful };
     claim.write(says)?;
     Ok(Some(Claimed::Held(claim)))
 }

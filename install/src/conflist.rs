@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Serializer, Value, ser::PrettyFormatter, value::RawValue};
 
+use crate::keys::is_same;
+
 /// The plugin's `type`, and so the name of its binary.
 pub const SHUNT: &str = "shunt";
 /// Multus' own plugin, and the one that asks its daemon.
@@ -69,6 +71,11 @@ impl<'a> Conf<'a> {
     fn own(&self) -> Vec<usize> {
         let plugins = self.plugins().iter().enumerate();
         plugins.filter(|(_, plugin)| is_shunt(plugin.get())).map(|(index, _)| index).collect()
+    }
+
+    /// All plugins but shunt.
+    pub fn others(&self) -> Vec<&'a str> {
+        self.plugins().iter().map(|it| it.get()).filter(|it| !is_shunt(it)).collect()
     }
 
     pub fn reads_folder(&self) -> bool {
@@ -132,9 +139,11 @@ pub fn with_entry(text: &str, entry: &Value) -> Result<String> {
 /// Without one, the text itself.
 ///
 /// # Errors
-/// As [`Conf::parse`].
+/// As [`Conf::parse`], or a list has no other plugin: libcni takes no list without one.
 pub fn without_entry(text: &str) -> Result<String> {
     let conf = Conf::parse(text)?;
+    let is_alone = !conf.own().is_empty() && conf.others().is_empty();
+    ensure!(!is_alone, "shunt is its only plugin, and a list without one is none");
     if let Some(index) = conf.own().first() {
         return without_entry(&without_plugin(text, &conf, *index));
     }
@@ -166,9 +175,9 @@ pub fn names_shunt(text: &str) -> Result<bool> {
     fn names(value: &Value) -> bool {
         match value {
             Value::Array(values) => values.iter().any(names),
-            Value::Object(members) => members.iter().any(|(key, value)| {
-                (key.eq_ignore_ascii_case("type") && value == SHUNT) || names(value)
-            }),
+            Value::Object(members) => members
+                .iter()
+                .any(|(key, value)| (is_same(key, "type") && value == SHUNT) || names(value)),
             _ => false,
         }
     }
@@ -213,7 +222,8 @@ fn with_part(text: &str, part: &str, new: &str) -> String {
     format!("{}{new}{}", &text[..start], &text[end..])
 }
 
-/// The list that a runtime makes of a single plugin's conf (libcni's ConfListFromConf).
+/// The list that a runtime makes of a single plugin's conf (libcni's ConfListFromConf). To a conf the
+/// folder of its name means nothing.
 ///
 /// # Errors
 /// It has no name, which shunt's plugin insists on.
@@ -221,10 +231,27 @@ pub fn list_of(conf: &str) -> Result<String> {
     let Conf { name, version, .. } = Conf::parse(conf)?;
     ensure!(!name.is_empty(), "it has no name");
     let version = Value::from(version.unwrap_or_else(|| "0.1.0".into()));
-    let (name, plugin) = (Value::from(name), conf.trim().replace('\n', "\n    "));
+    let (name, plugin) = (Value::from(name), as_plugin(conf));
     Ok(format!(
-        "{{\n  \"cniVersion\": {version},\n  \"name\": {name},\n  \"plugins\": [\n    {plugin}\n  ]\n}}\n"
+        "{{\n  \"cniVersion\": {version},\n  \"name\": {name},\n  \"loadOnlyInlinedPlugins\": true,\n  \
+         \"plugins\": [\n    {plugin}\n  ]\n}}\n"
     ))
+}
+
+/// A list that was made of a conf, with that conf as it is now.
+///
+/// # Errors
+/// As [`Conf::parse`], or there is no plugin but shunt.
+pub fn with_first(list: &str, conf: &str) -> Result<String> {
+    let first = *Conf::parse(list)?.others().first().context("it has no plugin")?;
+    Ok(match value(first)? == value(conf)? {
+        true => list.to_owned(),
+        false => with_part(list, first, &as_plugin(conf)),
+    })
+}
+
+fn as_plugin(conf: &str) -> String {
+    conf.trim().replace('\n', "\n    ")
 }
 
 /// Shunt's entries, wherever they are in it.
@@ -250,7 +277,7 @@ pub fn file_of(entry: &Value) -> String {
 /// in any case, and of two the last.
 pub fn is_shunt(plugin: &str) -> bool {
     let Ok(Value::Object(members)) = value(plugin) else { return false };
-    let mut kinds = members.iter().filter(|(key, _)| key.eq_ignore_ascii_case("type"));
+    let mut kinds = members.iter().filter(|(key, _)| is_same(key, "type"));
     let is_own = kinds.next().is_some_and(|(_, kind)| kind == SHUNT);
     is_own && kinds.next().is_none() && !members.contains_key("plugins")
 }

@@ -81,6 +81,7 @@ pub struct Order<'a> {
 
 impl Install {
     pub fn run(self, output: Output) -> Result<Exit> {
+        self.datapath.check_lock()?;
         let source = self.binary.path()?;
         let spoken = binary::versions(&source)?;
         let wanted = self.entry.value(&self.datapath)?;
@@ -153,6 +154,7 @@ impl Order<'_> {
             report.cannot_accelerate =
                 node.load(self.wanted).err().map(|refusal| refusal.to_string());
             report.binary_placed |= node.place(&claim)?;
+            node.remember(&claim)?;
             let unready = match self.plan(node) {
                 Ok(plan) => match make(node, &plan, report) {
                     Ok(()) => {
@@ -220,7 +222,13 @@ impl Report {
             &error,
             "mend that and call `shuntctl install` again, or `shuntctl uninstall`",
         );
-        Stopped { error, done, stays: "every other file is as it was".into(), next }.into()
+        Stopped {
+            error,
+            done,
+            stays: "every file that is not named here is as it was".into(),
+            next,
+        }
+        .into()
     }
 }
 

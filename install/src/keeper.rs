@@ -94,11 +94,12 @@ impl Keeper {
         pause: &mut Duration,
         binary: Option<&W::Claim>,
     ) -> Result<()> {
-        if let Some(claim) = binary
-            && node.place(claim)?
-        {
-            log::info!("the plugin was not in its place, or not as it should be; put back");
-            self.restored += 1;
+        if let Some(claim) = binary {
+            if node.place(claim)? {
+                log::info!("the plugin was not in its place, or not as it should be; put back");
+                self.restored += 1;
+            }
+            node.remember(claim)?;
         }
         self.look_after_replaced(node)?;
         let kept = self.keep_entry(node, reader, pause);

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::conflist;
+use crate::{
+    conflist::{self, Conf, SHUNT},
+    keys::{folded, is_same},
+};
 
 /// What it writes itself, when it calls a plugin.
 const INJECTED: [&str; 5] = ["name", "cniVersion", "cniVersions", "prevResult", "runtimeConfig"];
@@ -27,6 +30,13 @@ struct Dns {
     options: Option<Vec<String>>,
 }
 
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "what they hold is the runtime's affair")]
+struct Attachment {
+    containerid: Option<String>,
+    ifname: Option<String>,
+}
+
 /// Whether a runtime can load what is in a file: as a list from a `.conflist`, as one plugin from others.
 ///
 /// # Errors
@@ -38,6 +48,8 @@ pub fn loads(text: &str, is_list: bool) -> Result<()> {
         return plugin(conf);
     }
     ensure!(conf.get("name").is_some_and(Value::is_string), "it has no name");
+    let plugins = conf.get("plugins").and_then(Value::as_array);
+    ensure!(plugins.is_none_or(|all| !all.is_empty()), "its `plugins` are none");
     for (key, value) in conf {
         let read = match key.as_str() {
             "cniVersion" => takes::<String>(value),
@@ -48,9 +60,7 @@ pub fn loads(text: &str, is_list: bool) -> Result<()> {
         };
         read.map_err(|why| refused(key, &why))?;
     }
-    for (at, conf) in
-        conf.get("plugins").and_then(Value::as_array).into_iter().flatten().enumerate()
-    {
+    for (at, conf) in plugins.into_iter().flatten().enumerate() {
         let conf = conf.as_object().context("it is no JSON object");
         conf.and_then(plugin).with_context(|| format!("its plugin {at}"))?;
     }
@@ -59,18 +69,24 @@ pub fn loads(text: &str, is_list: bool) -> Result<()> {
 
 fn plugin(conf: &Map<String, Value>) -> Result<()> {
     for (key, value) in conf {
-        let is = |name: &str| key.eq_ignore_ascii_case(name);
+        let is = |name: &str| is_same(key, name);
         let read = match () {
             () if is("cniVersion") || is("name") => takes::<Option<String>>(value),
             () if is("cniVersions") => takes::<Option<Vec<String>>>(value),
             () if is("capabilities") => takes::<Option<HashMap<String, Option<bool>>>>(value),
-            () if is("ipam") => takes::<Option<Ipam>>(value),
-            () if is("dns") => takes::<Option<Dns>>(value),
+            () if is("prevResult") => takes::<Option<Map<String, Value>>>(value),
+            () if is("ipam") => holds::<Ipam>(value),
+            () if is("dns") => holds::<Dns>(value),
+            () if is("cni.dev/valid-attachments") => {
+                takes::<Option<Vec<Value>>>(value).and_then(|()| {
+                    value.as_array().into_iter().flatten().try_for_each(holds::<Attachment>)
+                })
+            }
             () => Ok(()),
         };
         read.map_err(|why| refused(key, &why))?;
     }
-    let mut kinds = conf.iter().filter(|(key, _)| key.eq_ignore_ascii_case("type"));
+    let mut kinds = conf.iter().filter(|(key, _)| is_same(key, "type"));
     let (_, kind) = kinds.next().context("it has no `type`")?;
     ensure!(kind.as_str().is_some_and(|kind| !kind.is_empty()), "its `type` is no plugin's name");
     if let Some((key, _)) = kinds.next() {
@@ -82,15 +98,24 @@ fn plugin(conf: &Map<String, Value>) -> Result<()> {
 /// Shunt's own entry.
 ///
 /// # Errors
-/// A key that libcni sets, or one that it cannot read. It takes keys in any case.
+/// A key that libcni sets, or one that it cannot read, or by which shunt would not know its own entry.
+/// libcni takes keys in any case.
 pub fn check(entry: &Map<String, Value>) -> Result<()> {
-    for key in entry.keys() {
-        let is = |name: &&str| key.eq_ignore_ascii_case(name);
-        if INJECTED.iter().any(is) || key.starts_with("cni.dev/") {
+    for (key, value) in entry {
+        let is = |name: &&str| is_same(key, name);
+        if INJECTED.iter().any(is) || folded(key).starts_with("cni.dev/") {
             return Err(refused(key, &anyhow!("the runtime sets it")));
         }
         if is(&"type") && key != "type" {
             return Err(refused(key, &anyhow!("it would replace `type`")));
+        }
+        let alone = json!({ "type": SHUNT, key: value }).to_string();
+        let is_known = conflist::is_shunt(&alone) && Conf::parse(&alone).is_ok();
+        if !is_known {
+            return Err(refused(
+                key,
+                &anyhow!("no plugin has it, and `uninstall` would not know it"),
+            ));
         }
     }
     plugin(entry)
@@ -105,6 +130,12 @@ fn switch(value: &Value) -> Result<()> {
     let is = value.is_boolean() || ["true", "false"].iter().any(|it| text.eq_ignore_ascii_case(it));
     ensure!(is, "it is neither true nor false");
     Ok(())
+}
+
+/// The keys of an object, each as Go finds it.
+fn holds<T: for<'a> Deserialize<'a>>(value: &Value) -> Result<()> {
+    let Some(members) = value.as_object() else { return takes::<Option<T>>(value) };
+    members.iter().try_for_each(|(key, value)| takes::<T>(&json!({ folded(key): value })))
 }
 
 fn takes<T: for<'a> Deserialize<'a>>(value: &Value) -> Result<()> {
@@ -137,6 +168,15 @@ mod tests {
             json!({"prevResult": {}}),
             json!({"dns": []}),
             json!({"dns": {"search": "x"}}),
+            json!({"ipam": {"Type": 1}}),
+            json!({"dnſ": {"Search": "x"}}),
+            json!({"capabilitieſ": 5}),
+            json!({"prevRe\u{17f}ult": {}}),
+            json!({"cniVerſion": "1.0.0"}),
+            json!({"CNI.dev/valid-attachments": []}),
+            json!({"plugins": []}),
+            json!({"delegates": 5}),
+            json!({"clusterNetwork": 5}),
             json!({"Type": "bridge"}),
             json!({"cni.dev/valid-attachments": 1}),
         ] {
@@ -169,6 +209,12 @@ mod tests {
             (list(r#"{"type":"a","capabilities":["x"]}"#), false),
             (list(r#"{"type":"a","dns":{"search":"x"}}"#), false),
             (list(r#"{"type":"a","ipam":"x"}"#), false),
+            (list(r#"{"type":"a","prevResult":"x"}"#), false),
+            (list(r#"{"type":"a","prevResult":true}"#), false),
+            (list(r#"{"type":"a","prevResult":{"x":1}}"#), true),
+            (list(r#"{"type":"a","cni.dev/valid-attachments":[5]}"#), false),
+            (list(r#"{"type":"a","cni.dev/valid-attachments":[{"ifName":5}]}"#), false),
+            (list(""), false),
         ] {
             assert_eq!(super::loads(&text, true).is_ok(), loads, "{text}");
         }

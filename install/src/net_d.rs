@@ -15,9 +15,6 @@ use crate::{
 
 /// What runtimes look at, first by name, whatever the extension (go-cni's loadFromConfDir).
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
-/// Between a conf's name and `.conflist`: the list that shunt makes of it, by its name before it.
-const DERIVED: &str = ".-shunt";
-
 /// Why there is nothing to be done yet.
 #[derive(Debug, thiserror::Error)]
 pub enum Unready {
@@ -85,10 +82,6 @@ pub fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     dot.is_some_and(|dot| extensions.iter().any(|it| it.as_bytes() == &name[dot + 1..]))
 }
 
-pub fn is_derived(path: &Path) -> bool {
-    path.to_string_lossy().ends_with(&format!("{DERIVED}.conflist"))
-}
-
 pub fn change(
     path: &Path,
     before: Option<String>,
@@ -128,36 +121,28 @@ impl Reader<'_> {
     /// [`Unready`]: nothing is to be touched now.
     pub fn install(&self, files: &impl Files, wanted: &Wanted) -> Result<Plan, Unready> {
         let all = self::files(files, self.net_dir, &EXTENSIONS)?;
-        let (derived, all): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| is_derived(path));
-        for path in &derived {
-            let own = |text: &String| conflist::entries(text).is_ok_and(|own| !own.is_empty());
-            if read(files, path)?.is_some_and(|text| !own(&text)) {
-                let why = anyhow!("it has a name as shunt's own lists, and no entry of shunt");
-                return Err(Unready::Unusable { path: path.clone(), why });
-            }
-        }
-        let (primary, text, others, skipped) = self.primary(files, all)?;
+        let (derived, all) = derived::apart(files, all)?;
+        let (primary, before, others, skipped) = self.primary(files, all)?;
         let unusable = |why| Unready::Unusable { path: primary.clone(), why };
+        let text = derived::followed(files, &primary, &before, &others).map_err(unusable)?;
         let conf = Conf::parse(&text).map_err(unusable)?;
         let mut edit = Edit { reader: self, wanted, entry: None, lost: Vec::new() };
         let mut changes = Vec::new();
         let mut own_list = None;
         if has_extension(&primary, &["conflist"]) {
-            changes.extend(edit.list(files, &primary, text.clone())?);
+            changes.extend(edit.list(files, &primary, before, &text)?);
         } else if conf.is_multus() {
             let source = multus::source(files, &others, &conf).map_err(unusable)?;
             if conf.delegate().is_some() {
                 let add = |list: &str| edit.with_entry(list, None);
                 let after = conflist::in_delegate(&text, add).map_err(unusable)?;
-                changes.extend(change(&primary, Some(text.clone()), Some(after), &primary));
+                changes.extend(change(&primary, Some(before), Some(after), &primary));
             }
             if let Some((source, text)) = source {
-                changes.extend(edit.list(files, &source, text)?);
+                changes.extend(edit.list(files, &source, text.clone(), &text)?);
             }
         } else {
-            let name = primary.file_name().unwrap_or_default().to_string_lossy();
-            let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
-            let path = primary.with_file_name(format!("{stem}{DERIVED}.conflist"));
+            let path = derived::of(&primary);
             let before = read(files, &path).ok().flatten();
             // What is there of an entry is in the list that was made before.
             let entries = before.as_ref().and_then(|list| conflist::entries(list).ok());
@@ -223,35 +208,36 @@ impl Edit<'_> {
         &mut self,
         all: &impl Files,
         path: &Path,
-        text: String,
+        before: String,
+        text: &str,
     ) -> Result<Vec<Change>, Unready> {
         let unusable = |why| Unready::Unusable { path: path.to_owned(), why };
-        let conf = Conf::parse(&text).map_err(unusable)?;
+        let conf = Conf::parse(text).map_err(unusable)?;
         let (mut own, others) = drop_in::all(all, self.reader.net_dir, &conf)?;
         let parsed = own.first().and_then(|(_, text)| conflist::value(text).ok());
         let Some((first, last)) = others.first().zip(others.last()) else {
-            let list = self.with_entry(&text, parsed.as_ref()).map_err(unusable)?;
-            let list = change(path, Some(text), Some(list), path);
+            let list = self.with_entry(text, parsed.as_ref()).map_err(unusable)?;
+            let list = change(path, Some(before), Some(list), path);
             let gone =
                 own.into_iter().filter_map(|(file, text)| change(&file, Some(text), None, &file));
             return Ok(list.into_iter().chain(gone).collect());
         };
         self.reader.speaks(&conf).map_err(unusable)?;
-        let inlined = conflist::entries(&text).map_err(unusable)?.pop();
-        let list = conflist::without_entry(&text).map_err(unusable)?;
+        let inlined = conflist::entries(text).map_err(unusable)?.pop();
+        let list = conflist::without_entry(text).map_err(unusable)?;
         // What comes first there is the network's first plugin, if the list itself has none.
         let is_first =
             !Conf::parse(&list).is_ok_and(|it| it.is_list() && it.first_plugin().is_some());
         let kept = own.iter().position(|(file, _)| !is_first || file > first);
-        let (file, before) = match kept.map(|at| own.remove(at)) {
+        let (file, there) = match kept.map(|at| own.remove(at)) {
             Some((file, text)) => (file, Some(text)),
             None => (drop_in::behind(last), None),
         };
         let entry = self.entry(parsed.as_ref().or(inlined.as_ref()));
         let is_it = |text: &String| conflist::value(text).is_ok_and(|it| it == entry);
-        let after = before.clone().filter(is_it).or_else(|| Some(conflist::file_of(&entry)));
+        let after = there.clone().filter(is_it).or_else(|| Some(conflist::file_of(&entry)));
         let changes =
-            [change(&file, before, after, path), change(path, Some(text), Some(list), path)];
+            [change(&file, there, after, path), change(path, Some(before), Some(list), path)];
         let twice =
             own.into_iter().filter_map(|(file, text)| change(&file, Some(text), None, &file));
         Ok(changes.into_iter().flatten().chain(twice).collect())
@@ -285,6 +271,7 @@ pub fn entry(all: &impl Files, dir: &Path) -> Result<Own> {
     Err(anyhow!("no list in {} has an entry of shunt", dir.display()))
 }
 
+pub mod derived;
 mod drop_in;
 mod multus;
 #[cfg(test)]

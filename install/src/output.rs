@@ -122,7 +122,7 @@ impl Output {
     pub fn progress(self, report: &(impl Serialize + Display)) {
         match self.json {
             true => self.print(report),
-            false => eprintln!("{report}"),
+            false => drop(writeln!(stderr(), "{report}")),
         }
     }
 
@@ -148,7 +148,8 @@ impl Output {
         let Some((error, text)) = unwritten else { return exit };
         let _ = writeln!(
             stderr(),
-            "shuntctl: the answer could not be written: {error}; it is:\n{text}"
+            "shuntctl: the answer could not be written: {error}; it is:\n{text}\nnext: call it again \
+             where stdout can be written; what it tells of is as it says"
         );
         Exit::Failed
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::net_d::Reader;
 
@@ -25,6 +25,21 @@ pub struct Datapath {
 }
 
 impl Datapath {
+    /// Nothing is ever in shunt's lock file: what has content, or is something else, is another's.
+    ///
+    /// # Errors
+    /// It is another's.
+    pub fn check_lock(&self) -> Result<()> {
+        let is_ours = |file: fs::Metadata| file.is_file() && file.len() == 0;
+        let is_ours = self.lock_file.symlink_metadata().map_or(true, is_ours);
+        let name = self.lock_file.display();
+        ensure!(
+            is_ours,
+            "{name} is no lock file of shunt, which is empty: give another --lock-file"
+        );
+        Ok(())
+    }
+
     /// Who may not look sees nothing pinned.
     ///
     /// # Errors

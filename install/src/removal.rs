@@ -9,7 +9,11 @@ use serde_json::Value;
 use crate::{
     change::Change,
     conflist::{self, Conf, SHUNT},
-    net_d::{EXTENSIONS, change, has_extension, is_derived},
+    net_d::{
+        EXTENSIONS, change,
+        derived::{is_derived, is_shared},
+        has_extension,
+    },
     replace::is_unfinished,
     world::{Files, Found, Kind},
 };
@@ -79,12 +83,18 @@ impl Removal {
                 };
             }
         };
-        let after = self.without(path, &text).unwrap_or_else(|_| Some(text.clone()));
+        let (after, why) = match self.without(path, &text) {
+            Ok(after) => (after, None),
+            Err(why) => (Some(text.clone()), Some(why)),
+        };
         let names =
             after.as_ref().is_some_and(|after| conflist::names_shunt(after).unwrap_or(true));
         self.changes.extend(change(path, Some(text), after, path));
         match names {
-            true => Err(anyhow!("it names shunt, and not as a plugin of its own")),
+            true => Err(why.map_or_else(
+                || anyhow!("it names shunt, and not as a plugin of its own"),
+                |why| why.context("it names shunt"),
+            )),
             false => Ok(()),
         }
     }
@@ -98,7 +108,7 @@ impl Removal {
         Conf::parse(text)?;
         self.entries.extend(conflist::entries(text)?);
         let after = conflist::without_entry(text)?;
-        let is_derived = is_derived(path) && after != text;
+        let is_derived = is_derived(path) && after != text && !is_shared(&after);
         Ok(Some(after).filter(|_| !is_own && !is_derived))
     }
 }

@@ -20,6 +20,8 @@ use crate::attributes::Attributes;
 /// Ends the name of a file that is being written: no runtime reads it, and `uninstall` removes it.
 const UNFINISHED: &str = ".shunt-new";
 pub const ANOTHER: &str = "somebody else is writing it";
+/// Of an error that came too late.
+const IN_PLACE: &str = "it is changed, and yet";
 
 /// What is to be in that place until it is replaced.
 pub enum Before {
@@ -62,7 +64,7 @@ impl Before {
             Ok(()) => {
                 let Self::This(before) = self else { return Ok(()) };
                 if is_same(&fs::symlink_metadata(new)?, before) {
-                    return Ok(fs::remove_file(new)?);
+                    return fs::remove_file(new).context(IN_PLACE);
                 }
                 // Until it is the own file that comes out.
                 while !fs::symlink_metadata(new).is_ok_and(|it| is_same(&it, &own)) {
@@ -82,7 +84,7 @@ fn is_same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
 /// and closed, as what is open for writing cannot be run, and may still say no.
 ///
 /// # Errors
-/// Of any step; the file at `path` is then as it was.
+/// Of any step; the file at `path` is then as it was, or the error says that it is not.
 pub fn replace(
     path: &Path,
     bytes: &[u8],
@@ -106,7 +108,7 @@ pub fn replace(
         last_look(&unfinished)?;
         before.look(path)?;
         before.rename(&unfinished, path)?;
-        Ok(File::open(folder)?.sync_all()?)
+        File::open(folder).and_then(|folder| folder.sync_all()).context(IN_PLACE)
     };
     write().map_err(|error| match remove(&unfinished) {
         Ok(()) => error,

@@ -1,21 +1,25 @@
 //! `uninstall`: what a runtime reads first, then what it calls, then what the kernel holds.
 
+mod report;
+
 use std::{
     collections::BTreeSet,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use serde::Serialize;
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+pub use report::Report;
 use serde_json::Value;
 
 use crate::{
+    binary,
     claim::{self, Claimed, Purpose},
     daemon_set,
     drain::Patience,
-    output::{Exit, Output, Stopped},
+    net_d::derived::is_derived,
+    output::{Exit, Output},
     paths::{Cni, Datapath},
     removal::Removal,
     world::{Host, Part, World},
@@ -26,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
 /// How often an entry is taken out that somebody puts back.
 const ROUNDS: u32 = 5;
+/// After what cannot be read of who else needs the plugin.
+const ANEW: &str = "call `shuntctl install` for each --net-dir that has shunt, which writes it anew, and \
+                    then `shuntctl uninstall` again";
 
 /// Take shunt off this node. Pods keep running
 #[derive(clap::Args)]
@@ -46,18 +53,6 @@ pub struct Uninstall {
     /// In a pod: do nothing as long as there is this DaemonSet in its namespace
     #[arg(long, value_name = "NAME")]
     unless_daemonset: Option<String>,
-}
-
-#[derive(Debug, Default, Serialize)]
-pub struct Report {
-    changed: BTreeSet<PathBuf>,
-    removed: Vec<PathBuf>,
-    kept: Option<PathBuf>,
-    /// What could not be removed, and why.
-    stays: Vec<String>,
-    waits_for: Option<String>,
-    /// For whom everything stays.
-    wanted_by: Option<String>,
 }
 
 /// How shunt is to leave.
@@ -82,7 +77,11 @@ impl Uninstall {
         let net_dir = cni.net_dir.clone();
         let leave = Leave { net_dir: &net_dir, settle, patience, keep_binary };
         let host = Host { cni, datapath, source: PathBuf::new() };
-        let exit = leave.take_off(&host, &mut report, remove_logs);
+        let exit = host
+            .datapath
+            .check_lock()
+            .and_then(|()| has_own_plugin(&host))
+            .and_then(|()| leave.take_off(&host, &mut report, remove_logs));
         let exit = exit.map_err(|error| report.stopped(error))?;
         output.print(&report);
         Ok(exit)
@@ -104,43 +103,63 @@ impl Leave<'_> {
             return Ok(Exit::Done);
         };
         let mut entries = self.leave_lists(node, report)?;
-        // They have the binary and the programs in common with what leaves.
-        let names = |dir: &PathBuf| {
-            let there = Removal::of(node, dir);
-            there.map_or(true, |it| !(it.entries.is_empty() && it.doubtful.is_empty()))
-        };
-        if let Some(dir) = node.others(&claim).into_iter().find(names) {
-            report.wanted_by = Some(dir.display().to_string());
-            return Ok(Exit::Done);
+        let others = node.others(&claim).inspect_err(|_| report.next = Some(ANEW.into()))?;
+        for dir in others {
+            let uses = uses(node, &dir);
+            if uses == Uses::Nothing {
+                continue;
+            }
+            node.forget(&claim)?;
+            let name = dir.display().to_string();
+            if !node.has(&dir.join(".")) {
+                report.next = Some(format!(
+                    "bring it back, or call `shuntctl uninstall --net-dir {name}` if it will not be"
+                ));
+                bail!("{name}, where shunt is too, is not there: its lists may name the plugin");
+            }
+            report.wanted_by = Some(name);
+            if uses == Uses::Programs {
+                return Ok(Exit::Done);
+            }
         }
         let left = node.drain(self.patience)?;
         if left.sockets > 0 {
             report.waits_for = Some(left.to_string());
             return Ok(Exit::TimedOut);
         }
-        if !self.change_lists(node, &mut entries)?.is_empty() {
+        if self.change_lists(node, &mut entries, report)? {
             entries.extend(self.leave_lists(node, report)?);
         }
         // Now, as another call would not know them any more.
         report.removed.extend(logs(&entries)?);
-        for part in [Part::Unfinished, Part::Binary, Part::Pins, Part::LockFile] {
+        let mut binary_stays = report.wanted_by.is_some();
+        for part in [Part::Unfinished, Part::Binary, Part::NetDirs, Part::Pins, Part::LockFile] {
             let path = node.path_of(part);
-            if part == Part::Binary && self.keep_binary {
-                report.kept = Some(path);
-                continue;
-            }
-            if !node.is_there(part) {
-                continue;
+            match part {
+                Part::Binary | Part::NetDirs if binary_stays => continue,
+                Part::Binary if self.keep_binary => {
+                    node.forget(&claim)?;
+                    report.kept = Some(path);
+                    binary_stays = true;
+                    continue;
+                }
+                _ if !node.is_there(part) => continue,
+                _ => {}
             }
             match node.remove(part) {
-                Err(error) => report.stays.push(format!("{error:#}: it stays")),
-                Ok(()) if part == Part::Unfinished => {}
+                Err(error) => {
+                    binary_stays |= part == Part::Binary;
+                    report.stays.push(format!("{error:#}: it stays"));
+                }
+                Ok(()) if matches!(part, Part::Unfinished | Part::NetDirs) => {}
                 // It may be one that this call has made.
                 Ok(()) if part == Part::LockFile && !had_lock => {}
                 Ok(()) => report.removed.push(path),
             }
         }
-        node.give_up(claim)?;
+        if let Err(error) = node.give_up(claim) {
+            report.stays.push(format!("{error:#}: it stays"));
+        }
         report.stays.extend(elsewhere(node, &entries));
         Ok(if report.stays.is_empty() { Exit::Done } else { Exit::Failed })
     }
@@ -149,35 +168,40 @@ impl Leave<'_> {
     fn leave_lists(&self, node: &impl World, report: &mut Report) -> Result<Vec<Value>> {
         let mut entries = Vec::new();
         for _ in 0..ROUNDS {
-            let changed = self.change_lists(node, &mut entries)?;
-            let is_done = changed.is_empty() && !node.is_there(Part::Binary);
-            report.changed.extend(changed);
-            if is_done {
+            let changed = self.change_lists(node, &mut entries, report)?;
+            if !changed && !node.is_there(Part::Binary) {
                 return Ok(entries);
             }
             // Who had read a list before it was changed may write it back.
             node.rest(self.settle);
-            if self.change_lists(node, &mut entries)?.is_empty() {
+            if !self.change_lists(node, &mut entries, report)? {
                 return Ok(entries);
             }
         }
         bail!("somebody puts shunt's entry back each time: {:?}", report.changed)
     }
 
-    /// Until nothing is to be changed in any list. Gives those that were.
+    /// Until nothing is to be changed in any list. Whether something was.
     fn change_lists(
         &self,
         node: &impl World,
         entries: &mut Vec<Value>,
-    ) -> Result<BTreeSet<PathBuf>> {
-        let mut changed = BTreeSet::new();
+        report: &mut Report,
+    ) -> Result<bool> {
+        let mut changed = false;
         for look in 1.. {
             let removal = Removal::of(node, self.net_dir)?;
             let is_done = removal.changes.is_empty() && !removal.is_moving;
             let mut trouble = removal.is_moving.then(|| anyhow!("its files are being renamed"));
             for change in removal.changes {
                 match node.make(&change) {
-                    Ok(_) => drop(changed.insert(change.path)),
+                    Ok(_) => {
+                        changed = true;
+                        if is_derived(&change.path) && change.after.is_some() {
+                            report.shared.insert(change.path.clone());
+                        }
+                        report.changed.insert(change.path);
+                    }
                     Err(error) => trouble = Some(error),
                 }
             }
@@ -198,9 +222,7 @@ impl Leave<'_> {
 /// What entries had pinned, and locked, in other places than this call's.
 fn elsewhere(node: &impl World, entries: &[Value]) -> BTreeSet<String> {
     let places = entries.iter().filter_map(|entry| {
-        let place = |key: &str, default| PathBuf::from(entry[key].as_str().unwrap_or(default));
-        let pins = place("pinPath", shim::paths::PINS);
-        let lock = place("lockFile", shim::paths::LOCK);
+        let (pins, lock) = place(entry);
         let is_own = (&pins, &lock) == (&node.path_of(Part::Pins), &node.path_of(Part::LockFile));
         let is_there = [&pins, &lock, &claim::path(&lock)].iter().any(|it| node.has(it));
         let (pins, lock) = (pins.display(), lock.display());
@@ -214,6 +236,52 @@ fn elsewhere(node: &impl World, entries: &[Value]) -> BTreeSet<String> {
     places.collect()
 }
 
+/// What a folder's lists have in common with what leaves.
+#[derive(PartialEq)]
+enum Uses {
+    Nothing,
+    Plugin,
+    /// And the plugin. Also where that cannot be known.
+    Programs,
+}
+
+fn uses(node: &impl World, dir: &Path) -> Uses {
+    let is_own = |entry| {
+        let (pins, lock) = place(entry);
+        pins == node.path_of(Part::Pins) || lock == node.path_of(Part::LockFile)
+    };
+    match Removal::of(node, dir) {
+        Ok(it) if it.is_moving || !it.doubtful.is_empty() || !node.has(&dir.join(".")) => {
+            Uses::Programs
+        }
+        Ok(it) if it.entries.iter().any(is_own) => Uses::Programs,
+        Ok(it) if it.entries.is_empty() => Uses::Nothing,
+        Ok(_) => Uses::Plugin,
+        Err(_) => Uses::Programs,
+    }
+}
+
+/// Where an entry has its programs, and its lock.
+fn place(entry: &Value) -> (PathBuf, PathBuf) {
+    let place = |key: &str, default| PathBuf::from(entry[key].as_str().unwrap_or(default));
+    (place("pinPath", shim::paths::PINS), place("lockFile", shim::paths::LOCK))
+}
+
+/// # Errors
+/// Lists name another's plugin of that name.
+fn has_own_plugin(host: &Host) -> Result<()> {
+    let plugin = host.path_of(Part::Binary);
+    let is_anothers = !claim::tells_of_binary(&host.datapath.lock_file)
+        && binary::is_anothers(&plugin).with_context(|| plugin.display().to_string())?;
+    let names = || anyhow::Ok(!Removal::of(host, &host.cni.net_dir)?.entries.is_empty());
+    ensure!(
+        !is_anothers || !names()?,
+        "{} is not shunt's, or not whole, and lists name it: move it away if they mean shunt",
+        plugin.display()
+    );
+    Ok(())
+}
+
 fn remove_logs(entries: &[Value]) -> Result<Vec<PathBuf>> {
     let logs = entries.iter().filter_map(|entry| entry["logFile"].as_str());
     let logs: BTreeSet<PathBuf> = logs.map(PathBuf::from).collect();
@@ -224,58 +292,4 @@ fn remove_logs(entries: &[Value]) -> Result<Vec<PathBuf>> {
         Err(error) => Err(error).with_context(|| log.display().to_string()),
     })
     .collect()
-}
-
-impl Report {
-    fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
-        let changed = self.changed.iter();
-        Stopped {
-            error,
-            done: changed
-                .map(|path| format!("{} has no entry of shunt any more", path.display()))
-                .collect(),
-            stays: "the plugin and the programs stay, and pods go on as before".into(),
-            next: "mend that and call `shuntctl uninstall` again".into(),
-        }
-        .into()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        for path in &self.changed {
-            writeln!(f, "{} has no entry of shunt any more", path.display())?;
-        }
-        if let Some(name) = &self.wanted_by {
-            let rest = if self.changed.is_empty() { "everything" } else { "everything else" };
-            return writeln!(f, "{rest} stays, for {name}");
-        }
-        for path in &self.removed {
-            writeln!(f, "{} removed", path.display())?;
-        }
-        for what in &self.stays {
-            writeln!(f, "{what}")?;
-        }
-        match (&self.waits_for, &self.kept) {
-            (Some(what), _) => writeln!(
-                f,
-                "{what}: the plugin and the programs stay; call `shuntctl uninstall` again"
-            ),
-            (None, Some(kept)) => writeln!(
-                f,
-                "{} is kept; call again without --keep-binary when pods made with it are gone",
-                kept.display()
-            ),
-            (None, None) if !self.stays.is_empty() => {
-                writeln!(
-                    f,
-                    "no list names shunt any more; mend that and call `shuntctl uninstall` again"
-                )
-            }
-            (None, None) if self.changed.is_empty() && self.removed.is_empty() => {
-                writeln!(f, "nothing of shunt was here")
-            }
-            (None, None) => writeln!(f, "nothing of shunt is left"),
-        }
-    }
 }

@@ -40,9 +40,10 @@ pub struct Upgrade {
     pub patience: Patience,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
-    layout: &'static str,
+    /// None: nothing is pinned.
+    layout: Option<&'static str>,
     /// How many pods have the new programs.
     pods: usize,
     /// Pods of another layout, attached to this one.
@@ -65,8 +66,12 @@ impl Upgrade {
 
     fn go(&self, output: Output) -> anyhow::Result<Exit> {
         // A node that shunt is leaving gets no pins any more; one without a claim was set up by hand.
-        let claim = Claim::stake(&self.datapath.lock_file, &self.cni.net_dir, Purpose::Resume)?;
+        let claim = Claim::stake(&self.datapath.lock_file, &self.cni, Purpose::Resume)?;
         let pins = &self.datapath.pin_path;
+        if datapath::folders(pins).is_empty() {
+            output.print(&Report::default());
+            return Ok(Exit::Done);
+        }
         let lock = || Lock::take(&self.datapath.lock_file, LOCK_PATIENCE);
         let held = lock()?;
         let datapath = Datapath::open_or_load(pins, settings::of_node(&self.cni.net_dir, None))?;
@@ -93,7 +98,7 @@ impl Upgrade {
         }
         let exit = if left.sockets == 0 { Exit::Done } else { Exit::TimedOut };
         drop(claim);
-        output.print(&Report { layout: VERSION, pods, adopted, removed, left });
+        output.print(&Report { layout: Some(VERSION), pods, adopted, removed, left });
         Ok(exit)
     }
 
@@ -113,10 +118,12 @@ impl Upgrade {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Some(layout) = self.layout else {
+            return writeln!(f, "nothing is pinned, so nothing was upgraded");
+        };
         writeln!(
             f,
-            "layout {}: {} with the programs of this version",
-            self.layout,
+            "layout {layout}: {} with the programs of this version",
             count(self.pods as u64, "pod")
         )?;
         self.adopted.iter().try_for_each(|pod| writeln!(f, "{pod}"))?;

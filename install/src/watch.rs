@@ -65,6 +65,7 @@ impl Watch {
         // Before there are threads, which inherit it.
         signals.thread_block()?;
         let signals = SignalFd::new(&signals)?;
+        self.datapath.check_lock()?;
         let source = self.binary.path()?;
         let wanted = self.entry.value(&self.datapath)?;
         binary::check_entry(&source, &wanted.entry)?;

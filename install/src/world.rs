@@ -2,6 +2,7 @@
 //! search in `search/` runs them over a model, in every order.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -16,12 +17,13 @@ use shim::{cgroup, lock::Lock, refusal::Refusal};
 use crate::{
     binary,
     change::{Change, Replaced},
-    claim::{Claim, Claimed, Purpose},
+    claim::{self, Claim, Claimed, Purpose},
     conflist::SHUNT,
     disk::Disk,
     drain::{self, Left, Patience},
     entry::Wanted,
     install::PATIENCE,
+    net_dirs,
     paths::{Cni, Datapath},
     replace::remove_unfinished,
     settings,
@@ -64,6 +66,8 @@ pub trait Files {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     Binary,
+    /// For which folders it is there.
+    NetDirs,
     /// What a killed process left while writing.
     Unfinished,
     Pins,
@@ -90,7 +94,22 @@ pub trait World: Files {
     fn load(&self, wanted: &Wanted) -> Result<(), Refusal>;
 
     /// Other folders of configurations that shunt was installed for.
-    fn others(&self, claim: &Self::Claim) -> Vec<PathBuf>;
+    ///
+    /// # Errors
+    /// One of the files that tell it is there, and cannot be read.
+    fn others(&self, claim: &Self::Claim) -> Result<BTreeSet<PathBuf>>;
+
+    /// That the lists of this folder may name the binary from now on.
+    ///
+    /// # Errors
+    /// Of writing it.
+    fn remember(&self, claim: &Self::Claim) -> Result<()>;
+
+    /// That they do not any more.
+    ///
+    /// # Errors
+    /// Of writing it.
+    fn forget(&self, claim: &Self::Claim) -> Result<()>;
 
     /// Puts the binary in its place, if it runs there; to keep it, not in that of another version
     /// that runs. Whether it was not there before.
@@ -160,7 +179,7 @@ impl World for Host {
     type Claim = Claim;
 
     fn claim(&self, purpose: Purpose) -> Result<Claimed<Claim>> {
-        Claim::stake(&self.datapath.lock_file, &self.cni.net_dir, purpose)
+        Claim::stake(&self.datapath.lock_file, &self.cni, purpose)
     }
 
     fn give_up(&self, claim: Claim) -> Result<()> {
@@ -175,8 +194,27 @@ impl World for Host {
         shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)
     }
 
-    fn others(&self, claim: &Claim) -> Vec<PathBuf> {
-        claim.others()
+    fn others(&self, claim: &Claim) -> Result<BTreeSet<PathBuf>> {
+        let mut dirs = claim.net_dirs()?;
+        dirs.extend(net_dirs::read(&self.cni.bin_dir)?);
+        dirs.remove(&claim::absolute(&self.cni.net_dir)?);
+        Ok(dirs)
+    }
+
+    fn remember(&self, claim: &Claim) -> Result<()> {
+        // What cannot be read is written anew.
+        let mut dirs = net_dirs::read(&self.cni.bin_dir).unwrap_or_default();
+        dirs.extend(claim.net_dirs().unwrap_or_default());
+        dirs.insert(claim::absolute(&self.cni.net_dir)?);
+        net_dirs::write(&self.cni.bin_dir, &dirs)
+    }
+
+    fn forget(&self, _: &Claim) -> Result<()> {
+        let mut dirs = net_dirs::read(&self.cni.bin_dir)?;
+        match dirs.remove(&claim::absolute(&self.cni.net_dir)?) {
+            true => net_dirs::write(&self.cni.bin_dir, &dirs),
+            false => Ok(()),
+        }
     }
 
     fn place(&self, claim: &Claim) -> Result<bool> {
@@ -217,7 +255,7 @@ impl World for Host {
             Part::Binary if binary::is_anothers(&path).unwrap_or(false) => Err(io::Error::other(
                 "it is another's, or not whole: remove it if it is not wanted",
             )),
-            Part::Binary => fs::remove_file(&path),
+            Part::Binary | Part::NetDirs => fs::remove_file(&path),
             // No plugin is then at work with them.
             Part::Pins => self.locked(|| fs::remove_dir_all(&path)),
             Part::LockFile => self.locked(|| fs::remove_file(&path)),
@@ -231,6 +269,7 @@ impl World for Host {
     fn path_of(&self, part: Part) -> PathBuf {
         match part {
             Part::Binary => self.cni.bin_dir.join(SHUNT),
+            Part::NetDirs => net_dirs::path(&self.cni.bin_dir),
             Part::Unfinished => self.cni.bin_dir.clone(),
             Part::Pins => self.datapath.pin_path.clone(),
             Part::LockFile => self.datapath.lock_file.clone(),

@@ -1,6 +1,7 @@
 //! shuntctl puts shunt on a node, keeps it there, and takes it off without a trace.
 
 pub mod host;
+pub mod metrics;
 pub mod watch;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +10,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::Stdio,
@@ -27,7 +28,7 @@ pub fn tests() -> Vec<Trial> {
         trial("install::tells_and_changes_nothing", tells_and_changes_nothing),
         trial("install::a_node_that_cannot_accelerate", cannot_accelerate),
     ];
-    [here, watch::tests()].into_iter().flatten().collect()
+    [here, watch::tests(), metrics::tests()].into_iter().flatten().collect()
 }
 
 fn leaves_nothing() -> Result<()> {

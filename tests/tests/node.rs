@@ -1,15 +1,19 @@
 //! No call of shuntctl leaves a node whose pods cannot be made: what was tried on nodes and went
 //! wrong, and what is of its kind.
 
+mod anothers;
 mod attributes;
 mod binary;
 mod claim;
 mod doubt;
 mod entry;
+mod failing;
 mod folders;
 mod layouts;
 mod links;
 mod locks;
+mod made_lists;
+mod net_dirs;
 mod owners;
 mod prev_result;
 mod replaced;
@@ -51,6 +55,10 @@ pub fn tests() -> Vec<Trial> {
         versions::tests(),
         replaced::tests(),
         folders::tests(),
+        net_dirs::tests(),
+        made_lists::tests(),
+        anothers::tests(),
+        failing::tests(),
     ];
     let lacking = "no cnitool: CNITOOL is not set, `make test` does";
     tests.into_iter().flatten().map(|trial| needs(trial, libcni, lacking)).collect()

@@ -200,12 +200,41 @@ fn a_list_made_from_a_conf_goes_with_it() {
 }
 
 #[test]
+fn what_others_put_into_a_made_list_stays() {
+    let conf = r#"{"cniVersion": "1.0.0", "name": "net", "type": "bridge"}"#;
+    let dir = folder(&[("10-a.conf", conf), ("net/10.conf", r#"{"type": "tuning"}"#)]);
+    let list = dir.path().join("10-a.-shunt.conflist");
+    let kinds = || -> Vec<Value> {
+        let list = conflist::value(&fs::read_to_string(&list).unwrap()).unwrap();
+        list["plugins"].as_array().unwrap().iter().map(|it| it["type"].clone()).collect()
+    };
+    make(&plan(dir.path(), &entry(), false).unwrap());
+    let text = fs::read_to_string(&list).unwrap();
+    fs::write(&list, text.replace("\n  ]", ",{\"type\": \"istio-cni\"}]")).unwrap();
+    assert_eq!(plan(dir.path(), &entry(), true).unwrap(), []);
+    fs::write(dir.path().join("10-a.conf"), conf.replace("bridge", "ptp")).unwrap();
+    make(&plan(dir.path(), &entry(), true).unwrap());
+    assert_eq!(kinds(), ["ptp", "shunt", "istio-cni"]);
+    fs::write(dir.path().join("10-a.conf"), "{").unwrap();
+    assert_eq!(plan(dir.path(), &entry(), true).unwrap(), [], "it is half written");
+    make(&uninstall(dir.path()).unwrap().changes);
+    assert_eq!(kinds(), ["ptp", "istio-cni"]);
+    fs::remove_file(dir.path().join("10-a.conf")).unwrap();
+    make(&plan(dir.path(), &entry(), false).unwrap());
+    assert_eq!(kinds(), ["ptp", "istio-cni", "shunt"]);
+}
+
+#[test]
 fn the_own_folder_of_a_list_that_does_not_read_it_is_not_looked_at() {
     let only = LIST.replace("\"plugins\"", "\"loadOnlyInlinedPlugins\": \"True\", \"plugins\"");
     let dir = folder(&[("10-a.conflist", &only), ("net/10.conf", r#"{"type": "tuning"}"#)]);
     make(&plan(dir.path(), &entry(), false).unwrap());
     assert!(fs::read_to_string(dir.path().join("10-a.conflist")).unwrap().contains("shunt"));
     assert!(!dir.path().join("net").join(drop_in::DROP_IN).exists());
+    // Nor that of a list that libcni does not load.
+    let none = LIST.replace("{\"type\": \"bridge\"}", "");
+    let dir = folder(&[("10-a.conflist", &none), ("net/10.conf", r#"{"type": "tuning"}"#)]);
+    assert!(plan(dir.path(), &entry(), false).unwrap_err().to_string().contains("are none"));
 }
 
 #[test]
@@ -285,6 +314,9 @@ fn what_names_shunt_where_it_cannot_be_taken_out_is_doubtful() {
         ("a/b/c/d.bak", &*deep, 1),
         ("a/b/c/d.bak", r#"[{"type": "shunt"}"#, 1),
         ("10-a.conflist", "{", 1),
+        ("10-a.conflist", r#"{"name": "n", "plugins": [{"type": "shunt"}]}"#, 1),
+        ("10-a.-shunt.conflist", r#"{"name": "n", "plugins": [{"type": "shunt"}]}"#, 1),
+        ("10-a.conflist", r#"{"plugins": [{"type": "a"}], "x": {"type": "shunt"}}"#, 1),
         ("kubeconfig", "users:\n- name: shunt", 0),
         ("10-a.conflist.bak", LIST, 0),
     ] {

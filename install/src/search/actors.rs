@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Program,
     model::SETTLE,
-    node::{NET_D, Node, Plugin},
+    node::{NET_D, NET_E, Node, Plugin},
     search, then,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
 };
 
 pub const LIST: &str = "/net.d/10-a.conflist";
+const LIST_E: &str = "/net.e/10-a.conflist";
 const OTHER: &str = "/net.d/20-b.conflist";
 const ASIDE: &str = "/net.d/10-a.conflist.cilium_bak";
 const TEXT: &str = r#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge"}]}"#;
@@ -40,7 +41,7 @@ fn install(wait: Duration) -> Program {
     Box::new(move |node| {
         let (spoken, wanted) = (spoken(), wanted());
         let reader = Reader {
-            net_dir: Path::new(NET_D),
+            net_dir: Path::new(node.net_dir()),
             bin_dir: Path::new("/bin"),
             spoken: &spoken,
             skips: false,
@@ -53,7 +54,8 @@ fn install(wait: Duration) -> Program {
 fn uninstall(settle: Duration) -> Program {
     Box::new(move |node| {
         let patience = Patience::default();
-        let leave = Leave { net_dir: Path::new(NET_D), settle, patience, keep_binary: false };
+        let leave =
+            Leave { net_dir: Path::new(node.net_dir()), settle, patience, keep_binary: false };
         let _ =
             leave.take_off(node, &mut uninstall::Report::default(), |_: &[Value]| Ok(Vec::new()));
     })
@@ -64,7 +66,7 @@ fn watch(looks: usize) -> Program {
     Box::new(move |node| {
         let spoken = spoken();
         let reader = Reader {
-            net_dir: Path::new(NET_D),
+            net_dir: Path::new(node.net_dir()),
             bin_dir: Path::new("/bin"),
             spoken: &spoken,
             skips: false,
@@ -100,6 +102,14 @@ fn renaming_primary() -> Program {
 fn newer(program: Program) -> Program {
     Box::new(move |node| {
         node.be_version(1);
+        program(node);
+    })
+}
+
+/// For the other runtime.
+fn other(program: Program) -> Program {
+    Box::new(move |node| {
+        node.be_at(NET_E);
         program(node);
     })
 }
@@ -141,9 +151,18 @@ fn installed() -> Node {
         plugin: Plugin::Runs,
         pins: true,
         lock_file: true,
-        claim: Some(false),
+        claim: Some([NET_D].into()),
+        net_dirs: [NET_D].into(),
         ..Node::default()
     }
+}
+
+/// For both runtimes, after what loses what is below /run.
+fn rebooted() -> Node {
+    let mut node = Node { claim: None, net_dirs: [NET_D, NET_E].into(), ..installed() };
+    let text = node.files[Path::new(LIST)].clone();
+    node.files.insert(LIST_E.into(), text);
+    node
 }
 
 const WAIT: Duration = Duration::from_millis(400);
@@ -220,6 +239,24 @@ fn every_list_can_be_run_at_every_moment() {
             ],
         ),
         (
+            "two runtimes and no claim",
+            rebooted(),
+            vec![
+                ("uninstall", uninstall(none)),
+                ("uninstall of the other", other(uninstall(none))),
+                ("install", install(none)),
+            ],
+        ),
+        (
+            "two runtimes and a claim that says nothing",
+            Node { claim: Some([].into()), ..rebooted() },
+            vec![
+                ("uninstall", uninstall(none)),
+                ("watch of the other", other(watch(1))),
+                ("install of the other", other(install(none))),
+            ],
+        ),
+        (
             "all at once",
             installed(),
             vec![
@@ -250,7 +287,9 @@ fn finds_what_went_wrong_before() {
         ("uninstall", then::uninstall()),
         ("foreign primary", primary()),
     ];
-    for (name, node, programs) in [("A", installed(), a), ("B", Node::default(), b)] {
+    let c = vec![("uninstall", then::uninstall())];
+    let cases = [("A", installed(), a), ("B", Node::default(), b), ("C", rebooted(), c)];
+    for (name, node, programs) in cases {
         let found = search(node, programs, 0, false).unwrap_err();
         assert!(found.contains("names a plugin that cannot run"), "{name}: {found}");
         println!("{name}: {found}");

@@ -119,9 +119,9 @@ impl Search {
             self.wrong("somebody waits for ever");
         } else if node.claim.is_none() && is_left {
             self.wrong(&format!("uninstalled, and yet there is {node:?}"));
-        } else if node.claim == Some(false) && node.installed.is_some_and(|it| it != node.version) {
+        } else if node.is_claimed() && node.installed.is_some_and(|it| it != node.version) {
             self.wrong(&format!("another version than was installed last: {node:?}"));
-        } else if node.claim == Some(false)
+        } else if node.is_claimed()
             && !states.contains(&State::Killed)
             && !(node.plugin == Plugin::Runs && node.pins)
         {

@@ -17,7 +17,7 @@ use anyhow::{Result, anyhow};
 use serde_json::Value;
 use shim::refusal::Refusal;
 
-use super::node::{Node, Plugin};
+use super::node::{NET_D, Node, Plugin};
 use crate::{
     change::{Change, Replaced},
     claim::{Claimed, Purpose},
@@ -35,6 +35,7 @@ enum Reply {
     Found(Vec<Found>),
     Bytes(Option<Vec<u8>>),
     Claimed(Claimed<()>),
+    Dirs(BTreeSet<&'static str>),
     Yes(bool),
     /// Which file it is.
     Seen(u8),
@@ -59,6 +60,7 @@ struct Turn {
     process: usize,
     /// Of shunt.
     version: u8,
+    net_dir: &'static str,
     node: Node,
     history: History,
     at: usize,
@@ -85,11 +87,20 @@ impl Drop for Held {
 
 impl Process {
     pub fn new(process: usize, node: Node, history: History) -> Self {
-        Self(Rc::new(RefCell::new(Turn { process, version: 0, node, history, at: 0, done: None })))
+        let turn = Turn { process, version: 0, net_dir: NET_D, node, history, at: 0, done: None };
+        Self(Rc::new(RefCell::new(turn)))
     }
 
     pub fn be_version(&self, version: u8) {
         self.0.borrow_mut().version = version;
+    }
+
+    pub fn be_at(&self, net_dir: &'static str) {
+        self.0.borrow_mut().net_dir = net_dir;
+    }
+
+    pub fn net_dir(&self) -> &'static str {
+        self.0.borrow().net_dir
     }
 
     /// What it did, and what the node is now.
@@ -199,19 +210,22 @@ impl World for Process {
     type Claim = Held;
 
     fn claim(&self, purpose: Purpose) -> Result<Claimed<Held>> {
+        let net_dir = self.net_dir();
         let reply = self.step(
             || format!("claim: {purpose:?}"),
             |node, process| {
                 if node.holder.is_some() {
                     return (purpose == Purpose::Keep).then_some(Reply::Claimed(Claimed::Busy));
                 }
-                match purpose {
-                    Purpose::Install => node.claim = Some(false),
-                    Purpose::Leave => node.claim = Some(true),
-                    _ if node.claim != Some(false) => {
-                        return Some(Reply::Claimed(Claimed::Unwanted));
-                    }
-                    _ => {}
+                if matches!(purpose, Purpose::Install | Purpose::Leave) {
+                    let dirs = node.claim.get_or_insert_default();
+                    dirs.extend(&node.net_dirs);
+                    match purpose {
+                        Purpose::Install => dirs.insert(net_dir),
+                        _ => dirs.remove(net_dir),
+                    };
+                } else if !node.claim.as_ref().is_some_and(|dirs| dirs.contains(net_dir)) {
+                    return Some(Reply::Claimed(Claimed::Unwanted));
                 }
                 node.holder = Some(process);
                 Some(Reply::Claimed(Claimed::Held(())))
@@ -235,8 +249,34 @@ impl World for Process {
         Ok(())
     }
 
-    fn others(&self, _: &Held) -> Vec<PathBuf> {
-        Vec::new()
+    fn others(&self, _: &Held) -> Result<BTreeSet<PathBuf>> {
+        let reply = self.step(
+            || "look who else is here".into(),
+            |node, _| {
+                let claimed = node.claim.iter().flatten().copied();
+                Some(Reply::Dirs(claimed.chain(node.net_dirs.iter().copied()).collect()))
+            },
+        );
+        let Reply::Dirs(mut dirs) = reply else { unreachable!() };
+        dirs.remove(self.net_dir());
+        Ok(dirs.into_iter().map(PathBuf::from).collect())
+    }
+
+    fn remember(&self, _: &Held) -> Result<()> {
+        let net_dir = self.net_dir();
+        self.change("remember".into(), |node| {
+            node.net_dirs.extend(node.claim.iter().flatten());
+            node.net_dirs.insert(net_dir);
+        });
+        Ok(())
+    }
+
+    fn forget(&self, _: &Held) -> Result<()> {
+        let net_dir = self.net_dir();
+        self.change("forget".into(), |node| {
+            node.net_dirs.remove(net_dir);
+        });
+        Ok(())
     }
 
     fn place(&self, held: &Held) -> Result<bool> {
@@ -301,6 +341,7 @@ impl World for Process {
     fn remove(&self, part: Part) -> Result<()> {
         self.change(format!("remove {part:?}"), |node| match part {
             Part::Binary => (node.plugin, node.installed) = (Plugin::Missing, None),
+            Part::NetDirs => node.net_dirs.clear(),
             Part::Pins => node.pins = false,
             Part::LockFile => node.lock_file = false,
             Part::Unfinished => {}
@@ -309,7 +350,11 @@ impl World for Process {
     }
 
     fn path_of(&self, part: Part) -> PathBuf {
-        format!("/{part:?}").into()
+        match part {
+            Part::Pins => shim::paths::PINS.into(),
+            Part::LockFile => shim::paths::LOCK.into(),
+            part => format!("/{part:?}").into(),
+        }
     }
 
     /// Only told, never decided by.

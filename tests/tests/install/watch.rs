@@ -4,7 +4,6 @@ use super::*;
 use crate::scale::scaled;
 use std::{
     fs::{File, OpenOptions},
-    net::TcpStream,
     process::Child,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -16,13 +15,12 @@ pub fn tests() -> Vec<Trial> {
         trial("watch::killed_and_restarted", killed_and_restarted),
         trial("watch::does_not_fight", does_not_fight),
         trial("watch::keeps_the_binary", keeps_the_binary),
-        trial("watch::tells_what_it_does", tells),
         trial("watch::leaves_an_uninstalled_node_alone", leaves_alone),
     ]
 }
 
 /// Resident memory that a watch may take.
-const LIGHT: u64 = 10 << 20;
+pub const LIGHT: u64 = 10 << 20;
 
 pub struct Watch(pub Child);
 
@@ -35,7 +33,7 @@ impl Watch {
     }
 
     /// The most that it ever had resident, in bytes.
-    fn memory(&self) -> Result<u64> {
+    pub fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
@@ -225,51 +223,6 @@ fn keeps_the_binary() -> Result<()> {
     until("it can be written", || Ok(fs::write(&binary, "#!/bin/false").ok()))?;
     is_back()?;
     host.accelerates()
-}
-
-pub fn get(path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect("127.0.0.1:9477")?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-fn metric(page: &str, name: &str) -> Result<u64> {
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.with_context(|| format!("no {name} in {page}"))?.parse()?)
-}
-
-fn tells() -> Result<()> {
-    let host = Host::new("metrics")?;
-    let watch = Watch::start(&host, &["--metrics=127.0.0.1:9477"])?;
-    let answer = until("an answer", || Ok(get("/healthz").ok()))?;
-    let none = |answer: &str| answer.starts_with("HTTP/1.1 503 ") && answer.contains("net.d");
-    until("no primary", || Ok(none(&get("/healthz")?).then_some(())))?;
-    ensure!(answer.starts_with("HTTP/1.1 "), "{answer}");
-    host.write_primary()?;
-    entry_is_back(&host, 0)?;
-    until("health", || Ok(get("/healthz")?.starts_with("HTTP/1.1 200 ").then_some(())))?;
-    host.accelerates()?;
-    let (a, b) = (host.pod("a", host.chain()?)?, host.pod("b", host.chain()?)?);
-    talk(&a, &b)?;
-    let page = get("/metrics")?;
-    ensure!(page.contains("text/plain; version=0.0.4"), "{page}");
-    let shunted = metric(&page, "shunt_shunted_bytes_total")?;
-    let counted = [&a, &b].map(|pod| Ok(host.node.counters(pod)?.shunted.bytes));
-    let counted = counted.into_iter().sum::<Result<u64>>()?;
-    ensure!(shunted >= counted && counted > 0, "{shunted} of {counted}");
-    ensure!(metric(&page, "shunt_pods")? == 2 && metric(&page, "shunt_installed")? == 1);
-    ensure!(metric(&page, "shunt_pods_accelerated_total")? == 4);
-    ensure!(metric(&page, "shunt_pods_not_accelerated_total{reason=\"full\"}")? == 0);
-    ensure!(metric(&page, "shunt_entry_put_back_total")? >= 1);
-    drop((a, b));
-    // A sum of those that are there would fall.
-    ensure!(metric(&get("/metrics")?, "shunt_shunted_bytes_total")? == shunted);
-    ensure!(metric(&get("/metrics")?, "shunt_pods")? == 0);
-    ensure!(get("/other")?.starts_with("HTTP/1.1 404 "));
-    ensure!(watch.memory()? < LIGHT, "{} bytes resident", watch.memory()?);
-    watch.stop()
 }
 
 fn leaves_alone() -> Result<()> {

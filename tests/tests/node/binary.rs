@@ -3,7 +3,8 @@
 use super::{is_gone, is_whole, named};
 use crate::install::{
     host::Host,
-    watch::{Watch, get, until},
+    metrics::get,
+    watch::{Watch, until},
 };
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -158,6 +159,8 @@ fn noexec_bin() -> Result<()> {
     mounted(&host.bin_dir, MsFlags::MS_NOEXEC, || {
         let refused = host.install(&[])?;
         ensure!(refused.code == 1 && super::naming(&host)?.is_empty(), "{refused:?}");
+        let error = refused.json["error"].as_str().unwrap_or_default();
+        ensure!(error.contains("mounted noexec"), "{refused:?}");
         Ok(())
     })?;
     ensure!(host.install(&[])?.code == 0);

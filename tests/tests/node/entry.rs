@@ -79,6 +79,12 @@ fn entry_checked() -> Result<()> {
         json!({"prevResult": "x"}),
         json!({"Type": "bridge"}),
         json!({"runtimeConfig": 1}),
+        json!({"capabilitieſ": 5}),
+        json!({"cniVerſion": "0.3.0"}),
+        json!({"prevRe\u{17f}ult": {}}),
+        json!({"plugins": []}),
+        json!({"plugins": [{"type": "shunt"}]}),
+        json!({"delegates": 5}),
         json!([]),
     ] {
         fs::write(&file, keys.to_string())?;

@@ -4,7 +4,8 @@
 use super::{is_gone, is_run_by_libcni, name, named};
 use crate::install::{
     host::{Host, LIST},
-    watch::{Watch, get, until},
+    metrics::get,
+    watch::{Watch, until},
 };
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -152,6 +153,10 @@ fn what_libcni_cannot_load() -> Result<()> {
         (LIST, plugin(r#"{"type":"portmap","capabilities":["portMappings"]}"#)),
         (LIST, plugin(r#"{"type":"portmap","dns":5}"#)),
         (LIST, plugin(r#"{"type":"portmap","ipam":"x"}"#)),
+        (LIST, plugin(r#"{"type":"portmap","prevResult":"x"}"#)),
+        (LIST, plugin(r#"{"type":"portmap","prevResult":true}"#)),
+        (LIST, plugin(r#"{"type":"portmap","dnſ":5}"#)),
+        (LIST, plugin(r#"{"type":"portmap","ipam":{"Type":5}}"#)),
         ("10-primary.conf", text.clone()),
     ] {
         let path = host.net_dir.join(name);

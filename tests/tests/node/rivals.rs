@@ -3,7 +3,8 @@
 use super::{is_run_by_libcni, named};
 use crate::install::{
     host::Host,
-    watch::{Watch, get, until},
+    metrics::get,
+    watch::{Watch, until},
 };
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;

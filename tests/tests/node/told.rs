@@ -150,7 +150,7 @@ fn what_was_done_and_what_to_do() -> Result<()> {
     let closed = command_of(&host, "install")?.stdout(writer).output()?;
     let told = text(&closed);
     ensure!(closed.status.code() == Some(1) && told.contains("could not be written"), "{told}");
-    ensure!(told.contains(&super::name(&host.list())), "{told}");
+    ensure!(told.contains(&super::name(&host.list())) && told.contains("next: "), "{told}");
     ensure!(host.uninstall()?.code == 0);
     let install = command_of(&host, "install")?;
     let limited = Command::new("prlimit")
