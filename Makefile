@@ -7,6 +7,7 @@ export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
 export PROGRAMS = $(CURDIR)/target/programs
 export FOREIGN = $(CURDIR)/target/foreign
 export DEPLOY = $(CURDIR)/target/deploy
+export HELM = $(wildcard $(CURDIR)/target/helm/helm)
 export K8S = $(CURDIR)/target/k8s
 export RUNTIMES = $(CURDIR)/target/runtimes
 export CNITOOL = $(CURDIR)/target/cnitool
@@ -17,7 +18,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -72,6 +73,12 @@ test-runtimes: root setup
 	@$(MAKE) --no-print-directory plugin shuntctl
 	cargo test -p tests --test runtimes -- $(ARGS)
 
+test-chart: root setup
+	@scripts/setup deploy
+	@scripts/setup helm
+	cargo test -p tests --test main --no-run
+	HELM=$(CURDIR)/target/helm/helm cargo test -p tests --test main -- deploy::
+
 test-k8s: root setup
 	@scripts/setup envoy
 	@scripts/setup deploy
@@ -124,7 +131,7 @@ shuntctl:
 # What deploy/Containerfile makes, without a registry.
 image: setup
 	@$(MAKE) --no-print-directory plugin shuntctl
-	deploy/image target/shunt.tar shunt:0.1.0 '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
+	deploy/image target/shunt.tar shunt:0.2.0 '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
 
 setup:
 	@scripts/setup build

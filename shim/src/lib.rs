@@ -9,6 +9,7 @@ pub mod layout;
 #[cfg(feature = "std")]
 mod arch;
 #[cfg(feature = "std")]
+#[expect(unsafe_code, reason = "raw bpf(2)")]
 mod bpf;
 #[cfg(feature = "std")]
 mod btf;

@@ -1,6 +1,8 @@
 //! The manifests in deploy/, against the schemas of Kubernetes. Whether they do what they should,
 //! `make test-k8s` tells.
 
+mod chart;
+
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use std::{
@@ -20,9 +22,9 @@ pub fn tests() -> Vec<Trial> {
         trial("deploy::manifests_are_what_kubernetes_takes", manifests_are_what_kubernetes_takes),
         trial("deploy::a_key_that_is_misspelt_is_seen", a_key_that_is_misspelt_is_seen),
     ];
-    trials
-        .map(|trial| needs(trial, there, "no validator: DEPLOY is not set, `make test` does"))
-        .into()
+    let trials = trials
+        .map(|trial| needs(trial, there, "no validator: DEPLOY is not set, `make test` does"));
+    trials.into_iter().chain(chart::tests()).collect()
 }
 
 fn manifests_are_what_kubernetes_takes() -> Result<()> {

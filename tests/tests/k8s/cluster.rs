@@ -208,7 +208,7 @@ impl Cluster {
         let [shunt, shuntctl] = ["SHUNT_BIN", "SHUNTCTL_BIN"].map(variable);
         let busybox = PathBuf::from("/bin/busybox");
         for (name, entrypoint, binaries) in [
-            ("shunt:0.1.0", r#"["/shuntctl"]"#, vec![&shunt, &shuntctl]),
+            ("shunt:0.2.0", r#"["/shuntctl"]"#, vec![&shunt, &shuntctl]),
             ("shunt:new", r#"["/shuntctl"]"#, vec![&shunt, &shuntctl]),
             ("pause:0", r#"["/busybox", "sleep", "infinity"]"#, vec![&busybox]),
         ] {

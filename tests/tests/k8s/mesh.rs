@@ -131,7 +131,7 @@ fn deployment() -> Result<Value> {
     let container = |name: &str, command: Value, security: Value| {
         json!({
             "name": name,
-            "image": "shunt:0.1.0",
+            "image": "shunt:0.2.0",
             "command": command,
             "securityContext": security,
             "volumeMounts": mounts,
