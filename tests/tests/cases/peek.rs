@@ -86,11 +86,15 @@ fn sends<const PIECE: usize>(mut stream: Stream) -> io::Result<String> {
     for round in 0..rounds(PIECE) {
         let mut bytes = vec![0; size(PIECE, round)];
         PATTERN.fill(0, &mut bytes);
-        for piece in bytes.chunks(if PIECE == 0 { bytes.len().div_ceil(2) } else { PIECE }) {
-            stream.write_all(piece)?;
-            if PIECE == 0 && round >= KNOWN {
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        if PIECE == 0 {
+            stream.write_all(first)?;
+            if round >= KNOWN {
                 thread::sleep(Duration::from_millis(1300));
             }
+            stream.write_all(rest)?;
+        } else {
+            bytes.chunks(PIECE).try_for_each(|piece| stream.write_all(piece))?;
         }
         stream.read_exact(&mut [0])?;
     }
