@@ -16,6 +16,11 @@ pub fn test(cluster: &Cluster) -> Result<()> {
     let talk = mesh.talk(&added, &adopted)?;
     talk.goes_on_until(|| Ok(short(&adopted)? > 1 << 20 && short(&added)? > 1 << 20))?;
 
+    // An operator asks in the pod that is there.
+    let told =
+        manifest.kubectl(&["exec", "ds/shunt", "-c", "watch", "--", "/shuntctl", "status"])?;
+    ensure!([&adopted, &added].iter().all(|pod| told.contains(&pod.name)), "{told}");
+
     // A new version, here the same by another name: the links stay, and so does what they carry.
     let links = self::links()?;
     manifest.kubectl(&["set", "image", "ds/shunt", "install=shunt:new", "watch=shunt:new"])?;
