@@ -78,9 +78,8 @@ fn renew(flow: &mut Flow, queue_limit: u32) {
     flow.renewed_at = flow.handed;
     let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
     let most = limit(flow, rcvbuf, queue_limit);
-    // With what TCP holds itself less than half as much again as without shunt; more where no edge-triggered
-    // reader can be told of what has come behind a full queue.
-    let first = rcvbuf / 8 * if fields::has_sk_setsockopt() { 3 } else { 5 };
+    // What TCP's first window takes of it, and the structure of its message.
+    let first = rcvbuf / 2 + rcvbuf / 8;
     let grown = if memory::is_scarce(peer) { 0 } else { flow.grant * 2 };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);

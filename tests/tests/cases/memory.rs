@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use std::{fs, path::Path};
-use tests::{kernel, needs, node::Node, pod::Pod, trial};
+use tests::{needs, node::Node, pod::Pod, trial};
 
 use crate::pressure::fill;
 
@@ -22,8 +22,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The same events, and no more than half as much again in sockets (three quarters before Linux 6.1, where
-/// queues are larger); all that was sent arrives.
+/// The same events, and no more than half as much again in sockets; all that was sent arrives.
 fn compare(connections: usize, limit: u64) -> Result<()> {
     let node = Node::new("memory")?;
     let plain = hold([&node.outside("c")?, &node.outside("d")?], connections, limit);
@@ -31,9 +30,8 @@ fn compare(connections: usize, limit: u64) -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let attached = hold([&a, &b], connections, limit).context("between attached pods")?;
     ensure!(plain.1 == attached.1, "events by plain TCP {:?}, attached {:?}", plain.1, attached.1);
-    let quarters = if kernel::version()? < (6, 1) { 7 } else { 6 };
     ensure!(
-        attached.0 <= plain.0 * quarters / 4,
+        attached.0 <= plain.0 * 3 / 2,
         "{} bytes in sockets, {} by plain TCP",
         attached.0,
         plain.0
