@@ -59,8 +59,8 @@ const fn rounds(piece: usize) -> u32 {
 fn peeks<const PIECE: usize>(mut socket: &TcpStream) -> io::Result<String> {
     let mut bytes = vec![0; 1 << 20];
     for round in 0..rounds(PIECE) {
-        if PIECE > 1 && round % 2 == 1 {
-            setsockopt(&socket, sockopt::RcvBuf, &(size(PIECE, round) * 2))?;
+        if PIECE > 1 && round >= KNOWN && round % 2 == 1 {
+            setsockopt(&socket, sockopt::RcvBuf, &(size(PIECE, round) * 4))?;
         }
         let size = size(PIECE, round);
         let deadline = Instant::now() + patience();
