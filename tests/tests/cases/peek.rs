@@ -2,14 +2,11 @@
 
 use anyhow::Result;
 use libtest_mimic::Trial;
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{MsgFlags, recv, setsockopt, sockopt},
-};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::{
     io::{self, Read as _, Write as _},
     net::TcpStream,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::AsRawFd as _,
     thread,
     time::{Duration, Instant},
 };
@@ -22,7 +19,7 @@ use tests::{
 use super::{
     conversation::{self, Program},
     patience, same_on,
-    talk::Does::Else,
+    talk::{Does::Else, patient},
 };
 
 pub const PROGRAMS: &[Program] = &[
@@ -69,7 +66,7 @@ fn peeks<const PIECE: usize>(mut socket: &TcpStream) -> io::Result<String> {
             if Instant::now() > deadline {
                 return Ok(format!("{there} of {size} are seen in round {round}"));
             }
-            poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::from(100u8))?;
+            patient(socket)?;
             there = match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_PEEK) {
                 Err(nix::errno::Errno::EAGAIN) => 0,
                 seen => seen?,

@@ -32,9 +32,17 @@ use super::{
 
 pub const PROGRAMS: &[Program] = &[
     Program::new("zerocopy::send_zc", Blocking, Blocking, Writes(send_zc)),
-    Program::new("zerocopy::send_zc_if_made_nonblocking", NonBlocking, Blocking, Writes(send_zc))
+    Program::new("zerocopy::send_zc_if_made_nonblocking", NonBlocking, Blocking, Writes(send_zc)),
+    Program::new("zerocopy::sendmsg_zc", NonBlocking, Blocking, Writes(sendmsg_zc)),
+    Program::new("zerocopy::send_zc_of_a_ring_before", NonBlocking, Blocking, Writes(send_zc))
         .with_ring(),
-    Program::new("zerocopy::sendmsg_zc", NonBlocking, Blocking, Writes(sendmsg_zc)).with_ring(),
+    Program::new(
+        "zerocopy::sendmsg_zc_of_a_ring_before",
+        NonBlocking,
+        Blocking,
+        Writes(sendmsg_zc),
+    )
+    .with_ring(),
     Program::new("zerocopy::flag_without_option", NonBlocking, Blocking, Writes(flag_alone)),
     Program::new("zerocopy::option_or_a_copy", NonBlocking, Blocking, Writes(option_or_copy)),
     Program::new("zerocopy::sendfile", NonBlocking, Blocking, Writes(from_file)),
