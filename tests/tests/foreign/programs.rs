@@ -13,7 +13,8 @@ pub fn tests() -> Vec<Trial> {
         trial("programs::postgresql", || {
             compare("postgresql", Expect::Shunted(10_000_000), postgresql)
         }),
-        trial("programs::rsync", || compare("rsync", Expect::Shunted(1_000_000), rsync)),
+        // What holds the large file up is bulk, and TCP's from the first full queue on.
+        trial("programs::rsync", || compare("rsync", Expect::Shunted(100_000), rsync)),
         trial("programs::iperf3", || compare("iperf3", Expect::Plain, iperf3)),
     ]
 }
