@@ -18,7 +18,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::{
     bpf, btf,
-    layout::{Node, Watch, name},
+    layout::{Fionread, Node, Watch, name},
     refusal::Refusal,
     watchers::{self, Found},
 };
@@ -165,6 +165,9 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     let mut offsets = btf::offsets()?;
     offsets.watch = watch as u32;
     offsets.fionread = fionread as u32;
+    let counts_tcp = fionread & Fionread::TCP_ONLY != 0;
+    offsets.tries_unknown =
+        (watch != Watch::Names && counts_tcp && !btf::has_function("io_send_zc")?).into();
     let mut loader = EbpfLoader::new();
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);

@@ -48,6 +48,13 @@ pub fn fionread() -> u64 {
     u64::from(unsafe { core::ptr::read_volatile(&raw const OFFSETS.fionread) })
 }
 
+/// Whether a socket whose program is not known yet may be in the sockhash.
+#[inline(always)]
+pub fn tries_unknown() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS.tries_unknown) != 0 }
+}
+
 #[inline(always)]
 pub fn mptcp_is_safe() -> bool {
     // SAFETY: as above.

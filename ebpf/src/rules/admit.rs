@@ -2,7 +2,7 @@
 //! it does is looked at.
 
 use shim::layout::{
-    Distrust, Fionread, Flow, Pod, Program, Reasons, Trust, Watch,
+    Distrust, Flow, Pod, Program, Reasons, Trust,
     listener::{KIND, MPTCP, PLAIN},
 };
 
@@ -48,14 +48,7 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
             flow.trusted = trust as u32;
             Ok(())
         }
-        Err(Distrust::NotKnownYet) if !waits && may_be_tried() => Ok(()),
+        Err(Distrust::NotKnownYet) if !waits && fields::tries_unknown() => Ok(()),
         Err(why) => Err(why.into()),
     }
-}
-
-/// Whether a socket whose program is not known may be in the sockhash: it is handed nothing there
-/// before it is known, and FIONREAD counts what comes by TCP.
-#[inline(always)]
-fn may_be_tried() -> bool {
-    fields::watch() != Watch::Names as u32 && fields::fionread() & Fionread::TCP_ONLY != 0
 }

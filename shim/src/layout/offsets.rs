@@ -98,6 +98,9 @@ pub struct Offsets {
     pub watch: u32,
     /// [`Fionread`](super::Fionread).
     pub fionread: u32,
+    /// 1: a socket whose program is not known yet may be in the sockhash. It is handed nothing there, but
+    /// FIONREAD has to count what comes by TCP, and io_uring's SEND_ZC is refused there, where a kernel has it.
+    pub tries_unknown: u32,
     /// 1: a socket that an MPTCP listener accepted may be in the sockhash.
     pub mptcp_is_safe: u32,
 }
