@@ -90,6 +90,7 @@ watcher!(fentry_bpf_sendmsg, kprobe_bpf_sendmsg, hooks::watch_functions::sendmsg
 watcher!(fentry_ioctl, kprobe_ioctl, hooks::watch_functions::ioctl);
 watcher!(fentry_bpf_ioctl, kprobe_bpf_ioctl, hooks::watch_functions::ioctl);
 watcher!(fentry_send_zc, kprobe_send_zc, hooks::watch_functions::send_zc);
+watcher!(fentry_sendmsg_zc, kprobe_sendmsg_zc, hooks::watch_functions::send_zc);
 watcher!(fentry_sendmmsg, kprobe_sendmmsg, hooks::watch_functions::sendmmsg);
 watcher!(fentry_send, kprobe_send, hooks::watch_functions::ring_send);
 watcher!(fentry_sendmsg, kprobe_sendmsg, hooks::watch_functions::ring_send);

@@ -67,7 +67,7 @@ pub fn ioctl(call: &impl Call) {
     }
 }
 
-/// io_send_zc(struct io_kiocb *, …): its file comes first.
+/// io_send_zc(struct io_kiocb *, …), and io_sendmsg_zc, which does both from Linux 7.3 on: its file comes first.
 #[inline(always)]
 pub fn send_zc(call: &impl Call) {
     if let Some(sock) = read::<u64>(call.parameter(0), 0).and_then(task::socket_of) {

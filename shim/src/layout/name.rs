@@ -64,7 +64,7 @@ pub const INSPECT: &str = "shunt_inspect";
 pub const SOCK_CREATE: &str = "shunt_sock_create";
 /// What watches programs: name of the program without `shunt_fentry_` or `shunt_kprobe_`, function of the kernel, and
 /// whether every kernel has it.
-pub const WATCHERS: [(&str, &str, bool); 10] = [
+pub const WATCHERS: [(&str, &str, bool); 11] = [
     ("splice", "tcp_splice_read", true),
     ("recvmsg", "tcp_recvmsg", true),
     ("bpf_recvmsg", "tcp_bpf_recvmsg", true),
@@ -72,6 +72,7 @@ pub const WATCHERS: [(&str, &str, bool); 10] = [
     ("ioctl", "tcp_ioctl", true),
     ("bpf_ioctl", "tcp_bpf_ioctl", false),
     ("send_zc", "io_send_zc", false),
+    ("sendmsg_zc", "io_sendmsg_zc", false),
     ("sendmmsg", "__sys_sendmmsg", true),
     ("send", "io_send", false),
     ("sendmsg", "io_sendmsg", false),
