@@ -31,7 +31,7 @@ pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
     let is_half_used = flow.budget <= flow.grant / 2;
     if flow.budget < cost || is_half_used && ends(STEP, flow.budget, cost) {
         let before = flow.grant;
-        renew(flow, queue_limit);
+        renew(flow, cost, queue_limit);
         if flow.budget < cost && peek::is_waited_for(flow) {
             let more = u64::from(queue_limit).min(PEEKED).saturating_sub(flow.grant);
             flow.grant += more;
@@ -59,9 +59,10 @@ fn ends(portion: u64, budget: u64, cost: u64) -> bool {
 }
 
 /// The budget is a new one, less what is still unread, if the reader has read everything from before
-/// the last time, and something from after that. It starts small, as TCP's, and doubles each time.
+/// the last time, and something from after that. It starts small, as TCP's, and doubles each time that half
+/// of it was used, or a message was larger.
 #[inline(always)]
-fn renew(flow: &mut Flow, queue_limit: u32) {
+fn renew(flow: &mut Flow, cost: u64, queue_limit: u32) {
     let peer = flow.peer.sock;
     let is_read = |unread: u32| {
         let read = flow.handed.wrapping_sub(unread);
@@ -80,7 +81,8 @@ fn renew(flow: &mut Flow, queue_limit: u32) {
     let most = limit(flow, rcvbuf, queue_limit);
     // What TCP's first window takes of it, and the structure of its message.
     let first = rcvbuf / 2 + rcvbuf / 8;
-    let grown = if memory::is_scarce(peer) { 0 } else { flow.grant * 2 };
+    let grows = spent >= flow.grant / 2 || flow.grant < cost;
+    let grown = if memory::is_scarce(peer) { 0 } else { flow.grant << u32::from(grows) };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);
 }
