@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// The count, or a part of it: one `SHUNT_TEST_SCALE`th, where that is set.
+/// The count, or a part of it: one `SHUNT_TEST_SCALE`th, where that is set. 0.01 is a hundred times as much.
 pub fn scaled(count: u64) -> u64 {
-    count / scale()
+    (count as f64 / scale()) as u64
 }
 
 /// The pause, or a longer one: a load is to leave time for what is done under it.
 pub fn stretched(pause: Duration) -> Duration {
-    pause * (scale() / 10).max(1) as u32
+    pause.mul_f64((scale() / 10.0).floor().max(1.0))
 }
 
-fn scale() -> u64 {
+fn scale() -> f64 {
     let scale = std::env::var("SHUNT_TEST_SCALE").ok().and_then(|scale| scale.parse().ok());
-    scale.unwrap_or(1).max(1)
+    scale.filter(|scale| *scale > 0.0).unwrap_or(1.0)
 }

@@ -8,9 +8,13 @@ use std::{
     io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, SocketAddrV4},
     os::unix::net::UnixStream,
-    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tests::{
     pod::Pod,
@@ -36,6 +40,8 @@ pub enum Order {
     Connect,
     /// All end their connections.
     End,
+    /// Until so many more messages have come back, if anybody has a connection.
+    Talk(u64),
 }
 
 pub struct Crowd {
@@ -92,12 +98,14 @@ struct Client {
     to: SocketAddr,
     orders: Receiver<Order>,
     told: Sender<(usize, &'static str, bool)>,
+    messages: Arc<AtomicU64>,
 }
 
 /// What a client tells: what happened, and whether it has a connection now.
 fn obey(orders: UnixStream, to: SocketAddr) -> Result<()> {
     let (tells, told) = channel();
     let mut clients: Vec<(Sender<Order>, bool)> = Vec::new();
+    let messages = Arc::<AtomicU64>::default();
     let mut lines = BufReader::new(&orders).lines();
     while let Some(line) = lines.next().transpose()? {
         let order: Order = serde_json::from_str(&line)?;
@@ -105,8 +113,8 @@ fn obey(orders: UnixStream, to: SocketAddr) -> Result<()> {
             Order::Grow(more) => {
                 for number in clients.len()..clients.len() + more {
                     let (orders, mine) = channel();
-                    let told = tells.clone();
-                    let client = Client { number: number as u64, to, orders: mine, told };
+                    let (told, messages) = (tells.clone(), messages.clone());
+                    let client = Client { number: number as u64, to, orders: mine, told, messages };
                     thread::spawn(move || client.live());
                     orders.send(Order::Connect)?;
                     clients.push((orders, false));
@@ -116,6 +124,16 @@ fn obey(orders: UnixStream, to: SocketAddr) -> Result<()> {
             Order::Lose(some) => some,
             Order::Connect => each(&clients, order, |is_connected| !is_connected)?,
             Order::End => each(&clients, order, |is_connected| is_connected)?,
+            Order::Talk(more) => {
+                let enough = messages.load(Relaxed) + more;
+                let deadline = Instant::now() + PATIENCE;
+                let talks = clients.iter().any(|(_, is_connected)| *is_connected);
+                while talks && messages.load(Relaxed) < enough {
+                    ensure!(Instant::now() < deadline, "fewer than {more} messages came back");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                0
+            }
         };
         let mut tally = Tally::new();
         for _ in 0..to_come {
@@ -157,6 +175,7 @@ impl Client {
                 if let Err(error) = message(&mut stream, &mut random) {
                     break Err(error);
                 }
+                self.messages.fetch_add(1, Relaxed);
             };
             self.tell(lost.as_ref().map_or_else(kind, |()| "ended"), false);
         }

@@ -9,7 +9,7 @@ use super::{
 use crate::{dnat::Dnat, scale::scaled};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use std::{net::SocketAddrV4, thread::sleep, time::Duration};
+use std::net::SocketAddrV4;
 use tests::{
     ambient,
     leg::Leg,
@@ -19,8 +19,8 @@ use tests::{
     traffic::PORT,
 };
 
-/// Between two disturbances.
-const LOAD: Duration = Duration::from_millis(1000);
+/// How many messages at a time come back between two disturbances.
+const SOME: u64 = 1000;
 
 pub fn errors_are_those_without_shunt() -> Result<()> {
     let mut node = Node::learning("disturbed")?;
@@ -51,14 +51,17 @@ fn story(
         pods.iter().try_for_each(|pod| relay.enrol(pod))?;
         Ok(relay)
     };
-    let some = scaled(24).max(4) as usize;
+    let some = scaled(24).clamp(4, 24) as usize;
+    let load = scaled(2).max(1);
     let _echo = echo(&server, PORT)?;
     let crowd = Crowd::start(&client, SERVICE)?;
     let mut story = Vec::new();
     let mut tell = |chapter, order| -> Result<()> {
         story.push((chapter, crowd.tell(order).context(chapter)?));
         if matches!(order, Order::Grow(_) | Order::Connect) {
-            sleep(LOAD);
+            for _ in 0..load {
+                crowd.tell(Order::Talk(SOME)).context(chapter)?;
+            }
         }
         Ok(())
     };
