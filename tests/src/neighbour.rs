@@ -1,6 +1,7 @@
 //! Programs of others on the same cgroups and sockets, in the least form that disturbs.
 
 pub mod kmesh;
+pub mod textbook;
 
 use nix::{
     errno::Errno,

@@ -1,5 +1,5 @@
 //! `make bench-sizes`: messages of many sizes on one to many connections, by plain TCP, by AF_UNIX
-//! and the short way, and where shunt only looks on, in turn.
+//! and the short way, where shunt only looks on, and by a textbook accelerator, in turn.
 
 mod cell;
 mod client;
@@ -7,11 +7,12 @@ mod picture;
 mod server;
 mod transport;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use cell::{Cell, Measured};
 use clap::Parser;
 use std::{path::PathBuf, time::Duration};
 use tests::{
+    neighbour::textbook::Textbook,
     node::Node,
     pod::PodSpec,
     ratio::Ratio,
@@ -52,6 +53,7 @@ const PLAIN: usize = 0;
 const UNIX: usize = 1;
 const SHUNT: usize = 2;
 const OBSERVED: usize = 3;
+const TEXTBOOK: usize = 4;
 
 impl Row {
     fn rates(&self, transport: usize) -> Vec<f64> {
@@ -68,6 +70,11 @@ impl Row {
 
     fn observed_to_plain(&self) -> Ratio {
         Ratio::new(&self.rates(OBSERVED), &self.rates(PLAIN))
+    }
+
+    fn shunt_to_textbook(&self) -> Option<Ratio> {
+        let textbook = self.rates(TEXTBOOK);
+        (!textbook.is_empty()).then(|| Ratio::new(&self.rates(SHUNT), &textbook))
     }
 
     fn cpu(&self) -> Ratio {
@@ -97,6 +104,7 @@ impl Row {
             self.shunt_to_plain().to_string(),
             format!("{:.2}", self.cpu().median),
             self.observed_to_plain().to_string(),
+            self.shunt_to_textbook().map_or_else(String::new, |ratio| ratio.to_string()),
             format!("{bound}{}", if reached { "  " } else { " !" }),
         ]
     }
@@ -114,7 +122,9 @@ fn main() -> Result<()> {
     looked_at.conf.insert("mode".into(), "observe".into());
     let plain = node.outside("plain")?;
     let (shunt, observed) = (node.pod_with(spec)?, node.pod_with(looked_at)?);
-    let pods = [&plain, &plain, &shunt, &observed];
+    let textbook = node.outside("textbook")?;
+    let _textbook = Textbook::attach(&[&textbook.cgroup]).context("the textbook's accelerator")?;
+    let pods = [&plain, &plain, &shunt, &observed, &textbook];
     let mut servers = Vec::new();
     for (pod, transport) in pods.into_iter().zip(TRANSPORTS) {
         servers.push(server::start(pod, transport)?);
@@ -130,6 +140,9 @@ fn main() -> Result<()> {
             for turn in 0..TRANSPORTS.len() {
                 let at = (turn + round) % TRANSPORTS.len();
                 let transport: Transport = TRANSPORTS[at];
+                if !transport.bears(cell.load) {
+                    continue;
+                }
                 measured[at].push(client::measure(
                     pods[at],
                     transport,
@@ -143,14 +156,27 @@ fn main() -> Result<()> {
         println!("{}/{}  {}", number + 1, cells.len(), row.text().join("  "));
         rows.push(row);
     }
-    let head =
-        ["", "plain TCP", "AF_UNIX/plain", "shunt/plain", "CPU", "observed/plain", "at least"];
+    let head = [
+        "",
+        "plain TCP",
+        "AF_UNIX/plain",
+        "shunt/plain",
+        "CPU",
+        "observed/plain",
+        "shunt/textbook",
+        "at least",
+    ];
     println!();
     table::print(&head, &rows.iter().map(Row::text).collect::<Vec<_>>());
     let missed = rows.iter().filter(|row| !row.judge().1).count();
     println!("\n{missed} of {} below what they should reach (!)", rows.len());
     let observed: Vec<_> = rows.iter().map(|row| row.observed_to_plain().median).collect();
     println!("observed: {:.3} of plain, the median of all", tests::ratio::median(&observed));
+    let beside: Vec<_> =
+        rows.iter().filter_map(|row| Some(row.shunt_to_textbook()?.median)).collect();
+    if !beside.is_empty() {
+        println!("shunt: {:.3} of a textbook accelerator, likewise", tests::ratio::median(&beside));
+    }
     let counters = node.counters(&shunt)?;
     println!("shunted {:?}, by TCP {:?}, {:?}", counters.shunted, counters.by_tcp, counters.to_tcp);
     save(&args.out, "sizes.svg", &picture::draw(&rows))

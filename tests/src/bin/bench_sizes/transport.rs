@@ -21,15 +21,22 @@ pub enum Transport {
     Shunt,
     /// In a pod that shunt only looks at.
     Observed,
+    /// In a pod with a textbook accelerator.
+    Textbook,
 }
 
-pub const TRANSPORTS: [Transport; 4] =
-    [Transport::Plain, Transport::Unix, Transport::Shunt, Transport::Observed];
+pub const TRANSPORTS: [Transport; 5] =
+    [Transport::Plain, Transport::Unix, Transport::Shunt, Transport::Observed, Transport::Textbook];
 
 /// Of [`Load::SmallBuffers`], bytes.
 const SMALL: usize = 64 << 10;
 
 impl Transport {
+    /// Whether it bears that load: what knows no bounds would fill the memory.
+    pub fn bears(self, load: Load) -> bool {
+        self != Transport::Textbook || load == Load::Echo
+    }
+
     fn address(self, load: Load) -> Result<Box<dyn SockaddrLike>> {
         let port = 9000 + load as u16;
         Ok(match self {

@@ -41,6 +41,9 @@ struct Args {
     /// The TCP load also in blocking mode, behind epoll, by programs named in pollingPrograms
     #[arg(long)]
     blocking: bool,
+    /// Also with a textbook accelerator, which has no bounds and no order, in place of shunt
+    #[arg(long)]
+    textbook: bool,
     /// Envoy's binary
     #[arg(long, env)]
     envoy: PathBuf,
@@ -73,12 +76,15 @@ fn main() -> Result<()> {
         let off = Mesh::new(&node, Half::Off, &envoy)?;
         let on = Mesh::new(&node, Half::On, &envoy)?;
         // What the machine does besides changes with time: neighbours in time are compared.
-        let mut halves = [(&off, Half::Off), (&on, Half::On)];
+        let textbook =
+            args.textbook.then(|| Mesh::new(&node, Half::Textbook, &envoy)).transpose()?;
+        let mut halves = vec![(&off, Half::Off), (&on, Half::On)];
+        halves.extend(textbook.as_ref().map(|mesh| (mesh, Half::Textbook)));
         if round % 2 == 0 {
             halves.reverse();
         }
         for (name, _, load, series) in &mut scenes {
-            for (mesh, half) in halves {
+            for &(mesh, half) in &halves {
                 let measured = load(mesh, time)?;
                 println!(
                     "round {round}/{}  {name:<width$}  {half}  {}",
@@ -121,7 +127,7 @@ fn brief(measured: &Measured) -> String {
 fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
     for (title, series) in loads {
         println!("\n{title}");
-        print_table(&table::COMPARISON, &table::comparison(series));
+        print_table(table::head(series), &table::comparison(series));
     }
     println!("\nWhich way the bytes went in the last round with shunt");
     print_table(&table::COUNTERS, &table::counters(evidence));

@@ -14,6 +14,7 @@ use std::{
 };
 use tests::{
     envoy,
+    neighbour::textbook::Textbook,
     node::Node,
     pod::{Pod, PodSpec},
     task::{PATIENCE, Process, Signal, Task},
@@ -34,6 +35,7 @@ const HTTP: u16 = 8080;
 pub struct Mesh<'n> {
     _servers: [Task<()>; 3],
     _sidecars: [Process; 2],
+    _textbook: Option<Textbook>,
     pub app: Pod,
     pub load: Pod,
     node: &'n Node,
@@ -49,6 +51,10 @@ impl<'n> Mesh<'n> {
             node.pod_with(spec).context(name)
         };
         let (app, load) = (pod("app")?, pod("load")?);
+        let textbook = match half {
+            Half::Textbook => Some(Textbook::attach(&[&app.cgroup, &load.cgroup])?),
+            Half::Off | Half::On => None,
+        };
         Ok(Mesh {
             _servers: [
                 serve(&app, ECHO, NonBlocking, server::echo)?,
@@ -62,6 +68,7 @@ impl<'n> Mesh<'n> {
             app,
             load,
             node,
+            _textbook: textbook,
         })
     }
 

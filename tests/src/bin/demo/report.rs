@@ -9,7 +9,7 @@ pub fn page(setting: &str, loads: &[(&str, &Series)], evidence: &Evidence) -> St
     let mut body = format!("<p class='note'>{setting}");
     for (title, series) in loads {
         body += &page::figure(&chart::picture(&[chart::chart(title, series)]));
-        body += &page::table(&table::COMPARISON, &table::comparison(series));
+        body += &page::table(table::head(series), &table::comparison(series));
     }
     body += "<p class='note'>off, on: medians of the rounds. on/off: median of the ratios within each \
              round, and their range. CPU is that of the whole machine.\

@@ -74,16 +74,21 @@ pub const METRICS: [Metric; 7] = [
     },
 ];
 
-/// Without shunt, or with it.
+/// Without shunt, or with it, or with what every other accelerator does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Half {
     Off,
     On,
+    Textbook,
 }
 
 impl fmt::Display for Half {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(if *self == Half::On { "on " } else { "off" })
+        f.write_str(match self {
+            Half::Off => "off",
+            Half::On => "on ",
+            Half::Textbook => "textbook",
+        })
     }
 }
 
@@ -95,6 +100,8 @@ pub const P50: usize = 2;
 pub struct Series {
     pub off: Vec<Measured>,
     pub on: Vec<Measured>,
+    /// Empty where it was not asked for.
+    pub textbook: Vec<Measured>,
 }
 
 /// A metric of a [`Series`].
@@ -104,6 +111,8 @@ pub struct Summary {
     pub on: f64,
     /// on/off
     pub ratio: Ratio,
+    /// on/textbook
+    pub to_textbook: Option<Ratio>,
 }
 
 impl Series {
@@ -111,13 +120,19 @@ impl Series {
         match half {
             Half::Off => &mut self.off,
             Half::On => &mut self.on,
+            Half::Textbook => &mut self.textbook,
         }
     }
 
     pub fn summary(&self, metric: &Metric) -> Summary {
         let values = |half: &[Measured]| half.iter().map(metric.of).collect::<Vec<_>>();
-        let (off, on) = (values(&self.off), values(&self.on));
-        Summary { off: median(&off), on: median(&on), ratio: Ratio::new(&on, &off) }
+        let [off, on, textbook] = [&self.off, &self.on, &self.textbook].map(|half| values(half));
+        Summary {
+            off: median(&off),
+            on: median(&on),
+            ratio: Ratio::new(&on, &off),
+            to_textbook: (!textbook.is_empty()).then(|| Ratio::new(&on, &textbook)),
+        }
     }
 }
 

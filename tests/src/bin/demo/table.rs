@@ -6,20 +6,28 @@ use crate::{
 };
 use shim::layout::{Counters, Traffic};
 
-pub const COMPARISON: [&str; 4] = ["", "off", "on", "on/off"];
+/// The last where it was measured.
+const COMPARISON: [&str; 5] = ["", "off", "on", "on/off", "on/textbook"];
 pub const COUNTERS: [&str; 3] = ["messages of", "short way", "by TCP"];
+
+pub fn head(series: &Series) -> &'static [&'static str] {
+    let columns = if series.textbook.is_empty() { 4 } else { 5 };
+    &COMPARISON[..columns]
+}
 
 /// Per metric: medians without and with shunt, and the ratio with its least and greatest.
 pub fn comparison(series: &Series) -> Vec<Vec<String>> {
     let row = |metric: &Metric| {
         let Metric { name, unit, .. } = metric;
         let of = series.summary(metric);
-        vec![
+        let mut row = vec![
             format!("{name}{unit}"),
             format!("{:.0}", of.off),
             format!("{:.0}", of.on),
             of.ratio.to_string(),
-        ]
+        ];
+        row.extend(of.to_textbook.map(|ratio| ratio.to_string()));
+        row
     };
     METRICS.iter().map(row).collect()
 }
