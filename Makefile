@@ -13,12 +13,13 @@ export RUNTIMES = $(CURDIR)/target/runtimes
 export CNITOOL = $(CURDIR)/target/cnitool
 export ISTIO = $(CURDIR)/target/istio
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
+export VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image release setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -76,6 +77,7 @@ test-runtimes: root setup
 test-chart: root setup
 	@scripts/setup deploy
 	@scripts/setup helm
+	@$(MAKE) --no-print-directory plugin shuntctl
 	cargo test -p tests --test main --no-run
 	HELM=$(CURDIR)/target/helm/helm cargo test -p tests --test main -- deploy::
 
@@ -122,16 +124,23 @@ lint: setup
 picture:
 	cp target/demo/effect.svg docs/effect.svg
 
-plugin:
+plugin: setup
 	$(STATIC) -p plugin
 
-shuntctl:
+shuntctl: setup
 	$(STATIC) -p install
 
 # What deploy/Containerfile makes, without a registry.
+image: export LABELS = {"org.opencontainers.image.title": "shunt", \
+    "org.opencontainers.image.version": "$(VERSION)", \
+    "org.opencontainers.image.revision": "$(shell git describe --always --dirty --abbrev=40 --exclude '*')", \
+    "org.opencontainers.image.licenses": "Apache-2.0 AND (MIT OR GPL-2.0-only)"}
 image: setup
 	@$(MAKE) --no-print-directory plugin shuntctl
-	deploy/image target/shunt.tar shunt:0.2.0 '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
+	deploy/image target/shunt.tar shunt:$(VERSION) '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
+
+release: image
+	scripts/release target/release-$(VERSION) target/shunt.tar $(SHUNT_BIN) $(SHUNTCTL_BIN)
 
 setup:
 	@scripts/setup build

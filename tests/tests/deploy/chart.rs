@@ -28,15 +28,21 @@ pub fn tests() -> Vec<Trial> {
 
 /// The chart's own profile of that cluster, and the kustomization of the same name.
 fn makes_what_the_manifests_have() -> Result<()> {
-    for cluster in ["generic", "terway", "calico"] {
+    for (cluster, count) in [("generic", 5), ("terway", 5), ("calico", 5), ("monitoring", 8)] {
         let values = profile(cluster);
         let values: &[&str] = match cluster {
             "generic" => &[],
+            "monitoring" => &[
+                "--set=metrics.address=0.0.0.0",
+                "--set=metrics.podMonitor=true",
+                "--set=metrics.alerts=true",
+                "--set=metrics.dashboard=true",
+            ],
             _ => &["--values", values.to_str().context("utf-8")?],
         };
         let (chart, kustomization) = (objects(&render(values)?)?, objects(&manifest(cluster)?)?);
         ensure!(
-            chart.len() == 5 && chart == kustomization,
+            chart.len() == count && chart == kustomization,
             "{cluster}: {chart:#?}{kustomization:#?}"
         );
     }
@@ -66,8 +72,9 @@ fn what_is_set_arrives() -> Result<()> {
         ["--set", &format!("image.digest={digest}")],
         ["--set", "runtime=cri-o"],
         ["--set", "netDir=/somewhere/net.d"],
-        ["--set", "metrics.address=0.0.0.0"],
+        ["--set", "metrics.address=::"],
         ["--set", "metrics.podMonitor=true"],
+        ["--set", "metrics.labels.release=monitoring"],
         ["--set", "entry.queueLimit=1048576"],
         ["--set", "nodeSelector.pool=mesh"],
     ];
@@ -88,7 +95,10 @@ fn what_is_set_arrives() -> Result<()> {
             && spec["nodeSelector"]["kubernetes.io/os"] == "linux"
     );
     ensure!(watch["readinessProbe"]["httpGet"]["host"].is_null(), "{watch}");
-    ensure!(objects["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"] == "metrics");
+    ensure!(watch["args"].to_string().contains(r#""--metrics","[::]:9717""#), "{watch}");
+    let monitor = &objects["PodMonitor"];
+    ensure!(monitor["spec"]["podMetricsEndpoints"][0]["port"] == "metrics");
+    ensure!(monitor["metadata"]["labels"]["release"] == "monitoring", "{monitor}");
     ensure!(watch["ports"][0]["name"] == "metrics");
     let entry = objects["ConfigMap"]["data"]["entry.json"]["queueLimit"].as_u64();
     ensure!(entry == Some(1 << 20), "{rendered}");
@@ -101,6 +111,8 @@ fn a_misspelt_value_is_seen() -> Result<()> {
         ("runtime=docker", "runtime"),
         ("image.digest=abc", "digest"),
         ("binDir=opt/cni/bin", "binDir"),
+        ("metrics.podMonitor=true", "loopback"),
+        ("metrics.address=somewhere", "address"),
     ] {
         let told = render(&["--set", set]).err().context("taken")?.to_string();
         ensure!(told.contains(name), "{told}");
@@ -108,7 +120,7 @@ fn a_misspelt_value_is_seen() -> Result<()> {
     Ok(())
 }
 
-fn chart() -> PathBuf {
+pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
 }
 
@@ -130,8 +142,8 @@ fn helm(command: &str, options: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// By kind. JSON within it is read too.
-fn objects(manifest: &str) -> Result<BTreeMap<String, Value>> {
+/// By kind, and by name where it is not shunt's alone. JSON within it is read too.
+pub fn objects(manifest: &str) -> Result<BTreeMap<String, Value>> {
     let read = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
     let mut python = Command::new("python3")
         .args(["-c", read])
@@ -147,7 +159,9 @@ fn objects(manifest: &str) -> Result<BTreeMap<String, Value>> {
         if let Some(entry) = object.pointer_mut("/data/entry.json") {
             *entry = serde_json::from_str(entry.as_str().context("entry.json")?)?;
         }
-        Ok((object["kind"].as_str().context("kind")?.to_owned(), object))
+        let [kind, name] = [&object["kind"], &object["metadata"]["name"]]
+            .map(|it| it.as_str().unwrap_or_default().to_owned());
+        Ok((if name == "shunt" { kind } else { format!("{kind} {name}") }, object))
     });
     by_kind.collect()
 }
