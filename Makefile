@@ -1,6 +1,9 @@
-# make demo, make test: as root, on Debian 12 with Rust by rustup; they install what they need.
+# make demo, make test: as root, on Debian 12 with root's own Rust by rustup; they install what they need.
 SHELL := /bin/bash
-HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+CARGO_HOME ?= $(HOME)/.cargo
+# Where sudo(8) has left rustup's folder out.
+export PATH := $(CARGO_HOME)/bin:$(PATH)
+HOST = $(shell PATH="$(PATH)" rustc -vV | sed -n 's/^host: //p')
 # What goes to nodes is static, as they have any libc.
 STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(HOST)
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
@@ -13,7 +16,7 @@ export RUNTIMES = $(CURDIR)/target/runtimes
 export CNITOOL = $(CURDIR)/target/cnitool
 export ISTIO = $(CURDIR)/target/istio
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
-export VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
 # What `make test-kernels` boots: the newest of each that Debian has.
