@@ -19,7 +19,7 @@ use nix::{
         signalfd::SignalFd,
     },
 };
-use shim::{cgroup, lock::Lock, sleepers};
+use shim::{cgroup, datapath, habits::Habits, load, lock::Lock, sleepers, sweep::Sweeper};
 
 use crate::{
     binary::{self, Binary},
@@ -37,6 +37,8 @@ use crate::{
 const DEAF: Duration = Duration::from_secs(1);
 /// How often to look at who sleeps in recv(2).
 const SLEEPERS: Duration = Duration::from_secs(5);
+/// How long to wait for those who add and delete pods before they are left to sweep.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// Keep shunt on this node until SIGTERM: its binary, and its entry where a primary rewrites its list
 #[derive(clap::Args)]
@@ -83,7 +85,8 @@ impl Watch {
             host: Host { cni: self.cni, datapath: self.datapath, source },
             keeper: Keeper::new(wanted),
             sweep: self.sweep,
-            swept: Instant::now(),
+            swept: None,
+            sweeper: None,
             asked: Instant::now(),
             ears: None,
             known_binary: None,
@@ -117,7 +120,9 @@ struct Watcher {
     host: Host,
     keeper: Keeper,
     sweep: Duration,
-    swept: Instant,
+    swept: Option<Instant>,
+    /// That ADD has no need to.
+    sweeper: Option<Sweeper>,
     /// When who sleeps was last looked at.
     asked: Instant,
     /// What the kernel tells of, and of which folders.
@@ -131,14 +136,12 @@ struct Watcher {
 
 impl Watcher {
     fn look(&mut self, reader: &crate::net_d::Reader, pause: &mut Duration) {
-        // Where shunt was uninstalled nothing is left to be swept, and nothing to be made.
-        if self.swept.elapsed() >= self.sweep
-            && let Ok(Claimed::Held(_claim)) = self.host.claim(Purpose::Keep)
-        {
-            self.swept = Instant::now();
-            if let Err(error) = self.forget_pods() {
+        if self.swept.is_none_or(|swept| swept.elapsed() >= self.sweep) {
+            self.swept = Some(Instant::now());
+            self.sweeper = self.forget_pods().unwrap_or_else(|error| {
                 log::warn!("cannot sweep: {error:#}");
-            }
+                None
+            });
         }
         if self.asked.elapsed() >= SLEEPERS {
             self.asked = Instant::now();
@@ -231,19 +234,23 @@ impl Watcher {
     }
 
     fn look_at_sleepers(&self) -> Result<usize> {
-        let datapath = shim::datapath::Datapath::open(&self.host.datapath.pin_path)?;
-        let Some(mut datapath) = datapath else { return Ok(0) };
-        sleepers::look(datapath.habits(), &cgroup::root()?)
+        let folder = datapath::folder(&self.host.datapath.pin_path);
+        if !load::is_complete(&folder) {
+            return Ok(0);
+        }
+        sleepers::look(&mut Habits::open(&folder)?, &cgroup::root()?)
     }
 
-    fn forget_pods(&self) -> Result<()> {
+    /// Where shunt was uninstalled nothing is left to be swept. Where somebody else is at work, ADD sweeps until
+    /// the next time.
+    fn forget_pods(&self) -> Result<Option<Sweeper>> {
+        let Ok(Claimed::Held(_claim)) = self.host.claim(Purpose::Keep) else { return Ok(None) };
         let Datapath { pin_path, lock_file } = &self.host.datapath;
-        // Whoever holds it sweeps too.
-        let Ok(_lock) = Lock::take(lock_file, Duration::ZERO) else { return Ok(()) };
-        let datapath = shim::datapath::Datapath::open(pin_path)?;
-        let Some(mut datapath) = datapath else { return Ok(()) };
+        let Ok(_lock) = Lock::take(lock_file, BUSY) else { return Ok(None) };
+        let datapath = datapath::Datapath::open(pin_path)?;
+        let Some(mut datapath) = datapath else { return Ok(None) };
         metrics::with(&self.state, |state| state.observe(&datapath))?;
-        datapath.sweep()
+        datapath.sweep_regularly().map(Some)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::conf::Conf;
 use crate::env::Call;
 
 /// Always a success, also where there is nothing: a runtime repeats a DEL that failed until it
-/// succeeds, and the pod stays until then. What is left behind goes with a later ADD's sweep.
+/// succeeds, and the pod stays until then. What is left behind goes with a later sweep.
 pub fn run(conf: &Conf, call: &Call) -> String {
     if let Err(error) = forget(conf, call) {
         log::warn!("not removed: {error:#}");

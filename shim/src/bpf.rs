@@ -5,16 +5,20 @@ use std::{
     io,
     mem::{size_of, zeroed},
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
+use aya::maps::{IterableMap, MapData};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use crate::layout::*;
+
+/// Entries that are read by one call: more than any bucket of a map has, and not much memory.
+const BATCH: usize = 128;
 
 macro_rules! plain_bytes {
     ($($ty:ty),+) => {
@@ -122,6 +126,52 @@ pub fn query(cgroup: BorrowedFd, kind: bpf_attach_type) -> io::Result<(u32, Vec<
         let count = (attr.query.__bindgen_anon_2.prog_cnt as usize).min(programs.len());
         Ok((attr.query.attach_flags, programs[..count].to_vec()))
     }
+}
+
+/// What `pick` takes of a hash map, which is read in calls for many. What comes or goes meanwhile may be missed,
+/// or be there twice.
+pub fn pick<K: aya::Pod, V: aya::Pod, T>(
+    map: &aya::maps::HashMap<MapData, K, V>,
+    mut pick: impl FnMut(K, V) -> Option<T>,
+) -> io::Result<Vec<T>> {
+    let map = IterableMap::map(map).fd().as_fd();
+    let mut picked = Vec::new();
+    let (mut keys, mut values) = (Vec::<K>::with_capacity(BATCH), Vec::<V>::with_capacity(BATCH));
+    let mut next = None;
+    loop {
+        let (mut attr, mut position) = (empty(), 0_u32);
+        attr.batch.map_fd = map.as_raw_fd() as u32;
+        attr.batch.in_batch = next.as_ref().map_or(0, |next| std::ptr::from_ref(next) as u64);
+        attr.batch.out_batch = (&raw mut position) as u64;
+        (attr.batch.keys, attr.batch.values) =
+            (keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64);
+        attr.batch.count = BATCH as u32;
+        // SAFETY: there is room for so many, of the map's sizes, as aya has compared them.
+        let read = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let is_end = match read {
+            Ok(_) => false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        };
+        // SAFETY: the kernel has written so many, and any bytes are valid.
+        unsafe {
+            keys.set_len(attr.batch.count as usize);
+            values.set_len(attr.batch.count as usize);
+        }
+        let read = keys.drain(..).zip(values.drain(..));
+        picked.extend(read.filter_map(|(key, value)| pick(key, value)));
+        if is_end {
+            return Ok(picked);
+        }
+        next = Some(position);
+    }
+}
+
+/// All of a hash map, as [`pick`] reads it.
+pub fn entries<K: aya::Pod, V: aya::Pod>(
+    map: &aya::maps::HashMap<MapData, K, V>,
+) -> io::Result<Vec<(K, V)>> {
+    pick(map, |key, value| Some((key, value)))
 }
 
 /// Removes a key, which need not be there, from a map with 8-byte keys.

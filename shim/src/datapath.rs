@@ -33,7 +33,7 @@ use crate::{
 
 /// Whoever changes something through this holds the [`crate::lock::Lock`].
 pub struct Datapath {
-    pins: PathBuf,
+    pub(crate) pins: PathBuf,
     pods: HashMap<MapData, PodId, Pod>,
     pod_ips: HashMap<MapData, Address, PodIp>,
     attachments: HashMap<MapData, Attachment, Attached>,
@@ -96,8 +96,7 @@ impl Datapath {
         })
     }
 
-    /// Registers an attachment of a pod and attaches its cgroup. May be repeated. Sweeps first,
-    /// as no runtime in use calls GC.
+    /// Registers an attachment of a pod and attaches its cgroup. May be repeated.
     pub fn add(
         &mut self,
         attachment: &Attachment,
@@ -106,7 +105,7 @@ impl Datapath {
         ips: &[IpAddr],
         wants: &Wants,
     ) -> Result<(), Refusal> {
-        self.sweep()?;
+        self.sweep_share()?;
         self.remove(attachment)?;
         let added = self.register(attachment, names, cgroup.id, ips, &wants.policy);
         let known = added.and_then(|()| {
@@ -216,8 +215,8 @@ impl Datapath {
         let Some(Attached { pod, .. }) = found(self.attachments.get(attachment, 0))? else {
             return Ok(());
         };
-        let mut others = self.attachments()?.into_iter();
-        if !others.any(|(key, at)| at.pod == pod && key != *attachment) {
+        let of_pod = self.pick_attached(|key, at| (at.pod == pod).then_some(key))?;
+        if of_pod.iter().all(|key| key == attachment) {
             return self.forget(pod);
         }
         for (ip, owner) in self.pod_ips()? {
@@ -241,44 +240,25 @@ impl Datapath {
         self.sweep()
     }
 
-    /// Removes what belongs to pods whose cgroup is gone, or whose ADD did not get to its end.
-    pub fn sweep(&mut self) -> anyhow::Result<()> {
-        let mut known: Vec<PodId> = self.pods.keys().collect::<Result<_, _>>()?;
-        known.extend(self.attachments()?.iter().map(|(_, attached)| attached.pod));
-        known.extend(self.pod_ips()?.iter().map(|(_, owner)| owner.pod));
-        for folder in PER_POD {
-            let links = fs::read_dir(self.pins.join(folder))?.flatten();
-            known.extend(links.filter_map(|link| link.file_name().to_str()?.parse::<PodId>().ok()));
-        }
-        known.sort_unstable();
-        known.dedup();
-        for pod in known {
-            if !self.is_attached(pod)? {
-                self.forget(pod)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
+    /// What tells of the pod, the attachments, goes last: who dies in here leaves them to the next sweep.
+    pub(crate) fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
         for folder in PER_POD {
             match fs::remove_file(self.link_pin(folder, pod)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 _ => (),
             }
         }
-        for (ip, owner) in self.pod_ips()? {
-            if owner.pod == pod {
-                gone(self.pod_ips.remove(&ip))?;
-            }
+        let ips = bpf::pick(&self.pod_ips, |ip, owner| (owner.pod == pod).then_some(ip));
+        for ip in ips.context(name::POD_IPS)? {
+            gone(self.pod_ips.remove(&ip))?;
         }
-        for (attachment, attached) in self.attachments()? {
-            if attached.pod == pod {
-                gone(self.attachments.remove(&attachment))?;
-            }
-        }
+        // Without it the programs note no habits.
+        gone(self.pods.remove(&pod))?;
         self.habits.forget(pod)?;
-        gone(self.pods.remove(&pod))
+        for attachment in self.pick_attached(|key, at| (at.pod == pod).then_some(key))? {
+            gone(self.attachments.remove(&attachment))?;
+        }
+        Ok(())
     }
 
     /// What CNI CHECK asks: an attachment that ADD made is still as ADD made it. One that ADD
@@ -394,7 +374,7 @@ impl Datapath {
     }
 
     pub fn pods(&self) -> anyhow::Result<Vec<(PodId, Pod)>> {
-        Ok(self.pods.iter().collect::<Result<_, _>>()?)
+        bpf::entries(&self.pods).context(name::PODS)
     }
 
     pub fn pod(&self, id: PodId) -> anyhow::Result<Option<Pod>> {
@@ -402,11 +382,18 @@ impl Datapath {
     }
 
     pub fn pod_ips(&self) -> anyhow::Result<Vec<(Address, PodIp)>> {
-        Ok(self.pod_ips.iter().collect::<Result<_, _>>()?)
+        bpf::entries(&self.pod_ips).context(name::POD_IPS)
     }
 
     pub fn attachments(&self) -> anyhow::Result<Vec<(Attachment, Attached)>> {
-        Ok(self.attachments.iter().collect::<Result<_, _>>()?)
+        self.pick_attached(|attachment, attached| Some((attachment, attached)))
+    }
+
+    pub(crate) fn pick_attached<T>(
+        &self,
+        pick: impl FnMut(Attachment, Attached) -> Option<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        bpf::pick(&self.attachments, pick).context(name::ATTACHMENTS)
     }
 
     /// The sockets that bytes may be handed to.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use aya::maps::{HashMap, MapData, MapError};
 
 use crate::{
+    bpf,
     layout::{BadSigns, Habit, MAX_PROGRAM, PodId, Program, name, padded},
     load,
 };
@@ -31,7 +32,14 @@ impl Habits {
     }
 
     pub fn all(&self) -> anyhow::Result<Vec<(Program, Habit)>> {
-        self.0.iter().collect::<Result<_, _>>().context(name::HABITS)
+        bpf::entries(&self.0).context(name::HABITS)
+    }
+
+    /// Programs of that name whose sockets sleep in recv(2), and that are not known to take EAGAIN there.
+    pub fn sleepers(&self, process: [u8; MAX_PROGRAM]) -> anyhow::Result<Vec<Program>> {
+        let is_one = |habit: Habit| habit.sleeper == process && habit.tolerant == 0;
+        let sleepers = bpf::pick(&self.0, |program, habit| is_one(habit).then_some(program));
+        sleepers.context(name::HABITS)
     }
 
     /// Trusts what a program of this name connects, in a pod.
@@ -93,12 +101,11 @@ impl Habits {
 
     /// Forgets the programs of a pod.
     pub fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
-        for program in self.0.keys().collect::<Result<Vec<_>, _>>().context(name::HABITS)? {
-            if program.pod == pod {
-                match self.0.remove(&program) {
-                    Ok(()) | Err(MapError::KeyNotFound) => (),
-                    Err(error) => return Err(error).context(name::HABITS),
-                }
+        let programs = bpf::pick(&self.0, |program, _| (program.pod == pod).then_some(program));
+        for program in programs.context(name::HABITS)? {
+            match self.0.remove(&program) {
+                Ok(()) | Err(MapError::KeyNotFound) => (),
+                Err(error) => return Err(error).context(name::HABITS),
             }
         }
         Ok(())

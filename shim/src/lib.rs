@@ -46,6 +46,8 @@ pub mod refusal;
 #[cfg(feature = "std")]
 pub mod sleepers;
 #[cfg(feature = "std")]
+pub mod sweep;
+#[cfg(feature = "std")]
 mod trial;
 #[cfg(feature = "std")]
 pub mod watchers;

@@ -17,17 +17,16 @@ use crate::{
 /// Of the habits.
 pub fn look(habits: &mut Habits, root: &Path) -> anyhow::Result<usize> {
     let java = padded(b"java").unwrap_or_default();
-    let mut sleepers = habits.all()?;
-    sleepers.retain(|(_, habit)| habit.sleeper == java && habit.tolerant == 0);
+    let mut sleepers = habits.sleepers(java)?;
     if sleepers.is_empty() {
         return Ok(0);
     }
     let pods = PodCgroup::all(root);
-    sleepers.retain(|(program, _)| {
+    sleepers.retain(|program| {
         let pod = pods.iter().find(|pod| is_of(pod, program.pod));
         pod.is_some_and(|pod| all_take_eagain(pod, java))
     });
-    for (program, _) in &sleepers {
+    for program in &sleepers {
         habits.tolerates(program)?;
     }
     Ok(sleepers.len())

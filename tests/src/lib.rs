@@ -21,6 +21,7 @@
 //! ```
 
 pub mod ambient;
+pub mod bare;
 pub mod bpftool;
 pub mod cgroup;
 pub mod cni;
@@ -34,10 +35,12 @@ pub mod listening;
 pub mod listing;
 pub mod mptcp;
 pub mod neighbour;
+pub mod netns;
 pub mod node;
 pub mod page;
 pub mod picture;
 pub mod pod;
+pub mod progress;
 pub mod ratio;
 pub mod relay;
 pub mod ring;

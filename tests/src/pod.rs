@@ -3,20 +3,16 @@
 use crate::{
     cgroup,
     cni::{self, Call, Chain},
-    istio,
+    istio, netns,
     node::Node,
     task::{PATIENCE, Place, Process, Task},
 };
 use anyhow::{Context, Result};
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
-};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::Command,
@@ -153,7 +149,7 @@ impl Pod {
         // From here on, drop cleans up.
         fs::create_dir_all(pod.container(&pod.container_id))
             .with_context(|| format!("create {}", pod.cgroup.display()))?;
-        new_netns(&pod.netns)?;
+        netns::create(&pod.netns)?;
         pod.loopback()?;
         pod.result = pod.chain.add(&pod.call)?;
         for ip in cni::ips(&pod.result)? {
@@ -269,9 +265,7 @@ impl Pod {
         let result = Some(&self.result).filter(|result| !result.is_null());
         let deleted = self.chain.del(&self.call, result);
         if self.netns.exists() {
-            // Not mounted, if making it failed.
-            let _ = umount2(&self.netns, MntFlags::MNT_DETACH);
-            fs::remove_file(&self.netns)?;
+            netns::remove(&self.netns)?;
         }
         cgroup::remove(&self.cgroup)?;
         deleted
@@ -284,20 +278,4 @@ impl Drop for Pod {
             eprintln!("pod {}: {e:#}", self.name);
         }
     }
-}
-
-/// A new network namespace, kept by a mount on that path as runtimes do.
-fn new_netns(path: &Path) -> Result<()> {
-    File::create(path)?;
-    let make = || -> Result<()> {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        // Nobody else has these addresses: usable at once.
-        fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0")?;
-        let none = None::<&str>;
-        Ok(mount(Some("/proc/thread-self/ns/net"), path, none, MsFlags::MS_BIND, none)?)
-    };
-    // A thread of its own, as it is left in that namespace. It ends before anything forks.
-    let made = std::thread::scope(|scope| scope.spawn(make).join());
-    made.map_err(|_| anyhow::anyhow!("panicked"))?
-        .with_context(|| format!("make network namespace {}", path.display()))
 }

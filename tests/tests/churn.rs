@@ -3,7 +3,6 @@
 use crate::scale::scaled;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libtest_mimic::Trial;
-use serde_json::{Map, json};
 use shim::{
     cgroup::Cgroup,
     datapath,
@@ -13,19 +12,11 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
-use tests::{
-    cgroup,
-    cni::{self, Call},
-    node::Node,
-    task::PATIENCE,
-    trial,
-};
+use tests::{bare::Bare, cni, node::Node, task::PATIENCE, trial};
 
 pub fn tests() -> Vec<Trial> {
     vec![trial("churn::killed_at_random_moments", killed_at_random_moments)]
@@ -35,27 +26,17 @@ pub fn tests() -> Vec<Trial> {
 const KILLED: u32 = 3;
 const WITHIN: Duration = Duration::from_millis(40);
 
-/// A pod to a runtime: its cgroup and address. Its network is not shunt's affair.
-struct Pod<'a> {
-    node: &'a Node,
-    number: u64,
-    cgroup: PathBuf,
-    ip: IpAddr,
+/// A pod that gets a new sandbox where its network failed.
+struct Pod {
+    number: u32,
+    bare: Bare,
     /// How many sandboxes it has had.
     sandboxes: u32,
 }
 
-impl<'a> Pod<'a> {
-    fn new(node: &'a Node, number: u64) -> Result<Self> {
-        let uid = format!("5c0ffee0-0000-4000-9000-{number:012x}");
-        let cgroup = node.cgroup.join(format!("kubepods/besteffort/pod{uid}"));
-        fs::create_dir_all(&cgroup)?;
-        let ip = Ipv4Addr::from(0x0a63_0000 + number as u32).into();
-        Ok(Self { node, number, cgroup, ip, sandboxes: 0 })
-    }
-
-    fn sandbox(&self) -> String {
-        format!("{:x}-{}", self.number, self.sandboxes)
+impl Pod {
+    fn new(node: &Node, number: u32) -> Result<Self> {
+        Ok(Self { number, bare: Bare::new(node, number)?, sandboxes: 0 })
     }
 
     /// As a kubelet: a sandbox whose network failed is deleted, and another one made.
@@ -63,6 +44,7 @@ impl<'a> Pod<'a> {
         while !self.call("ADD")? {
             self.del()?;
             self.sandboxes += 1;
+            self.bare.call.container_id = format!("{:x}-{}", self.number, self.sandboxes);
         }
         Ok(())
     }
@@ -75,30 +57,14 @@ impl<'a> Pod<'a> {
 
     /// False: it was killed.
     fn call(&self, verb: &str) -> Result<bool> {
-        let chain = self.node.chain(true, "1.0.0", &Map::new());
-        let below = self.cgroup.strip_prefix(shim::cgroup::root()?)?;
-        let call = Call {
-            container_id: self.sandbox(),
-            netns: "/proc/self/ns/net".into(),
-            ifname: "eth0".into(),
-            args: format!("K8S_POD_NAMESPACE=churn;K8S_POD_NAME=pod-{}", self.number),
-            runtime_config: Map::from_iter([(
-                "cgroupPath".to_owned(),
-                json!(PathBuf::from("/").join(below)),
-            )]),
-        };
-        let result =
-            json!({"cniVersion": "1.0.0", "ips": [{"address": format!("{}/32", self.ip)}]});
-        let plugin = chain.plugins.last().context("an empty chain")?;
-        let conf = chain.conf(plugin, &call, Some(&result)).to_string();
         let mut child = Command::new(cni::shunt()?)
             .env_clear()
-            .envs(call.env(verb))
+            .envs(self.bare.call.env(verb))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()?;
-        child.stdin.take().context("stdin")?.write_all(conf.as_bytes())?;
+        child.stdin.take().context("stdin")?.write_all(self.bare.conf()?.as_bytes())?;
         if fastrand::u32(0..KILLED) == 0 {
             thread::sleep(WITHIN.mul_f64(fastrand::f64()));
             child.kill()?;
@@ -118,18 +84,18 @@ impl<'a> Pod<'a> {
         } else {
             self.call("DEL")?;
         }
-        cgroup::remove(&self.cgroup)
+        self.bare.lose()
     }
 }
 
 fn killed_at_random_moments() -> Result<()> {
     let node = Node::new("churn")?;
-    let (pods, callers) = (scaled(500), scaled(8).max(2));
+    let (pods, callers) = (scaled(500) as u32, scaled(8).max(2) as u32);
     // Loads the programs. Emulated, that takes longer than others wait for the lock.
     let mut first = Pod::new(&node, pods)?;
     first.add().context("first pod")?;
     // Each caller deletes half of what it has added, in between.
-    let work = |caller: u64| -> Result<Vec<Pod>> {
+    let work = |caller: u32| -> Result<Vec<Pod>> {
         let mut live: Vec<Pod> = Vec::new();
         for number in (caller..pods).step_by(callers as usize) {
             let mut pod = Pod::new(&node, number)?;
@@ -149,8 +115,10 @@ fn killed_at_random_moments() -> Result<()> {
         done.collect::<Result<Vec<_>>>()
     })?;
     let live: Vec<_> = live.into_iter().flatten().chain([first]).collect();
-    let ids: BTreeMap<PodId, &Pod> =
-        live.iter().map(|pod| Ok((Cgroup::open(&pod.cgroup)?.id, pod))).collect::<Result<_>>()?;
+    let ids: BTreeMap<PodId, &Pod> = live
+        .iter()
+        .map(|pod| Ok((Cgroup::open(&pod.bare.cgroup)?.id, pod)))
+        .collect::<Result<_>>()?;
 
     // The kernel detaches a removed cgroup's links a little later.
     let deadline = Instant::now() + PATIENCE;
@@ -173,13 +141,13 @@ fn killed_at_random_moments() -> Result<()> {
     ensure!(addresses.len() == ids.len(), "{} addresses of {} pods", addresses.len(), ids.len());
     for (address, owner) in addresses {
         let pod = ids.get(&owner.pod).context("an address of a pod that is gone")?;
-        ensure!(address == Address::from(pod.ip), "pod {} has another's address", pod.number);
+        ensure!(address == Address::from(pod.bare.ip), "pod {} has another's address", pod.number);
     }
     let attachments = datapath.attachments()?;
     ensure!(attachments.len() == ids.len(), "{} attachments", attachments.len());
     for (attachment, attached) in attachments {
         let pod = ids.get(&attached.pod).context("an attachment of a pod that is gone")?;
-        ensure!(text(&attachment.container_id) == pod.sandbox(), "pod {}", pod.number);
+        ensure!(text(&attachment.container_id) == pod.bare.call.container_id, "pod {}", pod.number);
     }
     for links in [name::LINKS, name::GUARDS] {
         let pins = fs::read_dir(node.pin(links))?.count();

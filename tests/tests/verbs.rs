@@ -9,11 +9,18 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use shim::{
     cgroup::Cgroup,
-    layout::{Address, PodId},
+    datapath,
+    layout::{Address, PodId, name},
+    sweep::SHARE,
 };
-use std::{ffi::OsStr, fs, net::IpAddr, thread, time::Instant};
+use std::{
+    fs,
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 use tests::{
-    bpftool::bpftool,
+    bare::Bare,
     cni::{self, Call, expect_failure},
     node::Node,
     pod::{CgroupBy, Pod, PodSpec},
@@ -32,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
             ("add_takes_args_in_any_order", add_takes_args_in_any_order),
             ("add_many_at_once", add_many_at_once),
             ("add_sweeps_pods_that_are_gone", add_sweeps_pods_that_are_gone),
+            ("add_sweeps_a_share", add_sweeps_a_share),
             ("del_twice_and_twice_at_once", del_twice_and_twice_at_once),
             ("del_without_netns_and_prev_result", del_without_netns_and_prev_result),
             ("del_spares_an_address_with_a_new_owner", del_spares_an_address_with_a_new_owner),
@@ -226,16 +234,60 @@ fn add_sweeps_pods_that_are_gone() -> Result<()> {
     gone.kill()?;
     tests::cgroup::remove(&gone.cgroup)?;
     ensure!(node.datapath()?.pod(gone_id)?.is_some());
-    // The kernel detaches a removed cgroup's links a little later, from a work queue.
-    let link = node.pin("links").join(gone_id.to_string());
-    let deadline = Instant::now() + PATIENCE;
-    let show = ["link", "show", "pinned"].map(OsStr::new).into_iter().chain([link.as_os_str()]);
-    while bpftool(show.clone())?["cgroup_id"] != 0 {
-        ensure!(Instant::now() < deadline, "still attached");
-    }
+    is_detached(&node, 0)?;
     let _next = node.pod("next")?;
     ensure!(node.datapath()?.pod(gone_id)?.is_none());
     ensure!(owner(&node, gone.ipv4)?.is_none());
+    Ok(())
+}
+
+/// However many pods are gone, one ADD looks at few, and each at others, until none of them is left.
+fn add_sweeps_a_share() -> Result<()> {
+    let node = Node::new("share")?;
+    let (mut live, mut gone): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
+    for number in 0..4 * SHARE as u32 {
+        let pod = Bare::new(&node, number)?;
+        pod.shunt("ADD")?;
+        // Some live among those that are gone.
+        if number % 4 == 0 { live.push(pod) } else { gone.push(pod) }
+    }
+    gone.into_iter().try_for_each(Bare::lose)?;
+    is_detached(&node, live.len())?;
+    let mut looked = 0;
+    while node.datapath()?.attachments()?.len() > live.len() {
+        let before = node.datapath()?.attachments()?.len();
+        let pod = Bare::new(&node, 1000 + looked)?;
+        pod.shunt("ADD")?;
+        live.push(pod);
+        let forgotten = before + 1 - node.datapath()?.attachments()?.len();
+        ensure!(forgotten <= SHARE, "{forgotten} by one ADD");
+        looked += 1;
+        ensure!(looked < 10, "{} are left", node.datapath()?.attachments()?.len() - live.len());
+    }
+    ensure!(looked > 2, "one ADD looks at a share only");
+    let datapath = node.datapath()?;
+    for pod in &live {
+        pod.shunt("CHECK")?;
+        ensure!(datapath.is_attached(Cgroup::open(&pod.cgroup)?.id)?);
+    }
+    ensure!(datapath.pods()?.len() == live.len() && datapath.pod_ips()?.len() == live.len());
+    let habits = node.datapath()?.habits().all()?;
+    ensure!(
+        habits.iter().all(|(program, _)| datapath.pod(program.pod).is_ok_and(|it| it.is_some()))
+    );
+    for links in [name::LINKS, name::GUARDS] {
+        ensure!(fs::read_dir(node.pin(links))?.count() == live.len(), "{links}");
+    }
+    Ok(())
+}
+
+/// The kernel detaches a removed cgroup's links a little later, from a work queue.
+fn is_detached(node: &Node, left: usize) -> Result<()> {
+    let (folder, deadline) = (datapath::folder(&node.pins), Instant::now() + PATIENCE);
+    while datapath::attached(&folder).len() > left {
+        ensure!(Instant::now() < deadline, "still attached");
+        thread::sleep(Duration::from_millis(2));
+    }
     Ok(())
 }
 

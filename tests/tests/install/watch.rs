@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::scale::scaled;
+use shim::datapath;
 use std::{
     fs::{File, OpenOptions},
     process::Child,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
+use tests::bare::Bare;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -16,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         trial("watch::does_not_fight", does_not_fight),
         trial("watch::keeps_the_binary", keeps_the_binary),
         trial("watch::leaves_an_uninstalled_node_alone", leaves_alone),
+        trial("watch::sweeps_so_that_add_need_not", sweeps_for_add),
     ]
 }
 
@@ -242,5 +245,33 @@ fn leaves_alone() -> Result<()> {
     ensure!(host.install(&[])?.code == 0);
     rewrite(&host, 1)?;
     entry_is_back(&host, 1)?;
+    watch.stop()
+}
+
+fn sweeps_for_add() -> Result<()> {
+    let host = Host::new("sweeps")?;
+    host.write_primary()?;
+    ensure!(host.install(&[])?.code == 0);
+    let add = |number| {
+        let pod = Bare::new(&host.node, number)?;
+        pod.shunt("ADD")?;
+        anyhow::Ok(pod)
+    };
+    let known = || anyhow::Ok(host.node.datapath()?.attachments()?.len());
+    let attached = || datapath::attached(&datapath::folder(&host.node.pins)).len();
+    let mut watch = Watch::start(&host, &["--sweep=1h"])?;
+    until("it sweeps", || Ok(host.node.datapath()?.is_swept()?.then_some(())))?;
+    add(0)?.lose()?;
+    until("its link is detached", || Ok((attached() == 0).then_some(())))?;
+    let _one = add(1)?;
+    ensure!(known()? == 2, "ADD has swept");
+    // It leaves nothing that would keep ADD from it.
+    watch.0.kill()?;
+    watch.0.wait()?;
+    let _two = add(2)?;
+    ensure!(known()? == 2, "ADD has not swept");
+    let watch = Watch::start(&host, &["--sweep=1s"])?;
+    add(3)?.lose()?;
+    until("it has swept", || Ok((known()? == 2).then_some(())))?;
     watch.stop()
 }

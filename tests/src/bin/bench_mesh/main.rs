@@ -5,7 +5,6 @@ mod echo;
 mod load;
 mod mesh;
 mod part;
-mod progress;
 mod report;
 mod series;
 mod tables;
@@ -13,7 +12,6 @@ mod tables;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use mesh::{Kind, Mesh};
-use progress::Progress;
 use series::{Load, Series};
 use std::{path::PathBuf, time::Duration};
 use tables::Table;
@@ -21,6 +19,7 @@ use tests::{
     cpu, envoy,
     node::Node,
     page,
+    progress::Progress,
     sandbox::{self, Pins},
     save::save,
     table,

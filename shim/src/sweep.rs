@@ -1,0 +1,82 @@
+//! Forgetting pods that are gone, as runtimes lose DELs and none in use calls GC: all of them by whoever
+//! does so regularly, as `watch` does, and else some with each ADD.
+
+use std::fs::File;
+
+use anyhow::Context as _;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+use crate::{datapath::Datapath, layout::PodId};
+
+/// How many pods an ADD looks at. It brings one itself, so that what is left behind stays a small part of all.
+pub const SHARE: usize = 16;
+
+/// That somebody sweeps regularly: a lock on the layout's folder, shared by all who do. Released on drop, and by
+/// the kernel when the process dies.
+pub struct Sweeper {
+    _held: Flock<File>,
+}
+
+impl Datapath {
+    /// Removes what belongs to pods whose cgroup is gone, or whose ADD did not get to its end.
+    pub fn sweep(&mut self) -> anyhow::Result<()> {
+        let known = self.known()?;
+        self.forget_gone(&known)
+    }
+
+    /// As long as the caller keeps what it gets, no ADD sweeps.
+    ///
+    /// # Errors
+    /// The kernel refuses the lock.
+    pub fn sweep_regularly(&mut self) -> anyhow::Result<Sweeper> {
+        self.sweep()?;
+        let held = Flock::lock(self.folder()?, FlockArg::LockSharedNonblock);
+        let held = held.map_err(|(_, errno)| errno).context("cannot lock the layout's folder")?;
+        Ok(Sweeper { _held: held })
+    }
+
+    /// Whether somebody sweeps regularly.
+    ///
+    /// # Errors
+    /// Of opening the layout's folder.
+    pub fn is_swept(&self) -> anyhow::Result<bool> {
+        let held = Flock::lock(self.folder()?, FlockArg::LockExclusiveNonblock);
+        Ok(matches!(held, Err((_, Errno::EAGAIN))))
+    }
+
+    /// [`Datapath::sweep`] of at most [`SHARE`] pods, others with each ADD, where nobody does it regularly.
+    pub(crate) fn sweep_share(&mut self) -> anyhow::Result<()> {
+        if self.is_swept()? {
+            return Ok(());
+        }
+        let known = self.known()?;
+        let shares = known.len().div_ceil(SHARE).max(1);
+        let share = known.chunks(SHARE).nth(self.node()?.accelerated as usize % shares);
+        self.forget_gone(share.unwrap_or_default())
+    }
+
+    fn folder(&self) -> anyhow::Result<File> {
+        File::open(&self.pins).with_context(|| self.pins.display().to_string())
+    }
+
+    /// All pods of which anything may be left: an attachment comes first, and goes last. In the order of their
+    /// ids, which grow, so that those that come move none to another share.
+    fn known(&self) -> anyhow::Result<Vec<PodId>> {
+        let mut known = self.pick_attached(|_, attached| Some(attached.pod))?;
+        known.sort_unstable();
+        known.dedup();
+        Ok(known)
+    }
+
+    fn forget_gone(&mut self, pods: &[PodId]) -> anyhow::Result<()> {
+        for pod in pods {
+            if !self.is_attached(*pod)? {
+                self.forget(*pod)?;
+            }
+        }
+        Ok(())
+    }
+}
