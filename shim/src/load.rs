@@ -12,13 +12,14 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, Map, MapInfo},
     programs::{CgroupSock, CgroupSockopt, SchedClassifier, SkMsg, SockOps},
+    util::online_cpus,
 };
 use aya_obj::Object;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::{
     bpf, btf,
-    layout::{Fionread, Node, Watch, name},
+    layout::{Fionread, MIN_PAIRS, Node, Watch, name},
     refusal::Refusal,
     watchers::{self, Found},
 };
@@ -171,12 +172,20 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     let mut loader = EbpfLoader::new();
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
+    loader.map_max_entries(name::PAIRS, pairs());
     if let Some(pins) = pins {
         for map in name::MAPS {
             loader.map_pin_path(map, pins.join(map));
         }
     }
     loader.load(OBJECT).context("cannot create the maps")
+}
+
+/// Entries of the pairs map. An LRU map gives each processor 128 free ones, old kernels even where nothing is left
+/// for others, which then lose what they have just written.
+fn pairs() -> u32 {
+    let processors = online_cpus().map_or(0, |all| all.len());
+    (256 * processors).clamp(MIN_PAIRS, 65536) as u32
 }
 
 /// Loads all but what watches.

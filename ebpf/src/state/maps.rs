@@ -11,12 +11,13 @@ use shim::layout::*;
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 const INHERITED: usize = ON_DEMAND | BPF_F_CLONE as usize;
 
+/// All of it is there from the start. User space asks for more where there are many processors.
 #[btf_map(name = "pairs")]
-pub static PAIRS: LruHashMap<Pair, Ends, 16384> = LruHashMap::new();
+pub static PAIRS: LruHashMap<Pair, Ends, MIN_PAIRS> = LruHashMap::new();
 #[btf_map(name = "pods")]
 pub static PODS: HashMap<PodId, Pod, 4096, ON_DEMAND> = HashMap::new();
 #[btf_map(name = "pod_ips")]
-pub static POD_IPS: HashMap<Address, PodIp, 16384, ON_DEMAND> = HashMap::new();
+pub static POD_IPS: HashMap<Address, PodIp, 8192, ON_DEMAND> = HashMap::new();
 #[btf_map(name = "attachments")]
 pub static ATTACHMENTS: HashMap<Attachment, Attached, 8192, ON_DEMAND> = HashMap::new();
 #[btf_map(name = "habits")]
@@ -34,8 +35,9 @@ pub static CONNECTING: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Connecting
 pub static NODE: Array<Node, 1> = Array::new();
 #[btf_map(name = "draining")]
 pub static DRAINING: Array<u32, 1> = Array::new();
+/// Both ends of 64 Ki connections. Its table is there from the start, 16 bytes an entry.
 #[btf_map(name = "sockets")]
-pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, 262144, 0> = Map::new();
+pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, 131072, 0> = Map::new();
 #[btf_map(name = "flows")]
 pub static FLOWS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Flow, 0, ON_DEMAND> = Map::new();
 #[btf_map(name = "listeners")]

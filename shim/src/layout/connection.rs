@@ -16,6 +16,9 @@ pub mod listener {
     pub const WAITS: u64 = 0x100;
 }
 
+/// Entries of the pairs map where a node has few processors.
+pub const MIN_PAIRS: usize = 8192;
+
 /// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
