@@ -22,7 +22,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh fuzz lint picture plugin shuntctl image release setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture plugin shuntctl image release setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -109,6 +109,11 @@ bench-mesh: root setup
 	@$(MAKE) --no-print-directory plugin
 	cargo build --release -p tests --bin bench_mesh
 	target/release/bench_mesh $(ARGS)
+
+bench-cni: root setup
+	@$(MAKE) --no-print-directory plugin shuntctl
+	cargo build --release -p tests --bin bench_cni
+	target/release/bench_cni $(ARGS)
 
 # What strangers write and shunt reads, SECONDS of it for each target.
 SECONDS = 60
