@@ -63,8 +63,9 @@ pub fn place(source: &Path, own: &str, folder: &Path) -> Result<bool> {
         return versions(&target).map(|_| false);
     }
     let place = || {
-        let bytes = fs::read(source)?;
-        replace(&target, &bytes, &attributes, Before::Anything, |new| versions(new).map(drop))
+        // Not into memory: `watch` is to stay small.
+        let source = File::open(source)?;
+        replace(&target, source, &attributes, Before::Anything, |new| versions(new).map(drop))
     };
     let placed = place().map_err(|error| whose(error, &target).context("cannot place the plugin"));
     placed.map(|()| true)

@@ -46,7 +46,9 @@ pub fn write(bin_dir: &Path, dirs: &BTreeSet<PathBuf>) -> Result<()> {
         true => fs::remove_file(&path).map_err(Into::into),
         false => {
             let text = serde_json::to_vec(dirs)?;
-            replace(&path, &text, &Attributes::of_root(0o644), Before::Anything, |_| Ok(()))
+            replace(&path, text.as_slice(), &Attributes::of_root(0o644), Before::Anything, |_| {
+                Ok(())
+            })
         }
     };
     written.map_err(|error| whose(error, &path))

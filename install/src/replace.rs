@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -87,7 +87,7 @@ fn is_same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
 /// Of any step; the file at `path` is then as it was, or the error says that it is not.
 pub fn replace(
     path: &Path,
-    bytes: &[u8],
+    mut bytes: impl io::Read,
     attributes: &Attributes,
     before: Before,
     last_look: impl FnOnce(&Path) -> Result<()>,
@@ -101,7 +101,7 @@ pub fn replace(
     let write = || -> Result<()> {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
+        io::copy(&mut bytes, &mut file)?;
         attributes.give(&file)?;
         file.sync_all()?;
         drop(file);
