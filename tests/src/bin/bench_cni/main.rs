@@ -22,7 +22,7 @@ use tests::{
 #[derive(Parser)]
 struct Args {
     /// In each, everything is measured once, in turn
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How many pods nodes have
     #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
@@ -31,7 +31,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_value = "1,8")]
     callers: Vec<usize>,
     /// Pods that each caller adds and deletes in a round
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     calls: u32,
 }
 
@@ -77,8 +77,9 @@ fn main() -> Result<()> {
 
     let mut rows = Vec::new();
     for watched in [false, true] {
-        for pods in &args.pods {
-            rows.extend(args.callers.iter().map(|callers| Row {
+        for callers in &args.callers {
+            // Beside each other, as they are compared.
+            rows.extend(args.pods.iter().map(|pods| Row {
                 pods: *pods,
                 watched,
                 callers: *callers,
