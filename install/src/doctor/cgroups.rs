@@ -1,0 +1,131 @@
+//! The pods' cgroups, and whose programs are there too.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use shim::{
+    cgroup,
+    neighbours::{self, Neighbour},
+    probe::{self, Attached},
+};
+
+use super::Finding;
+
+pub fn cgroups() -> Finding {
+    let hierarchies = v1_hierarchies();
+    match cgroup::root() {
+        Ok(root) if hierarchies.is_empty() => {
+            Finding::ok("cgroups", format!("version 2 at {}", root.display()))
+        }
+        Ok(root) => Finding::ok(
+            "cgroups",
+            format!("hybrid: version 2 at {}, beside version 1", root.display()),
+        ),
+        Err(_) if hierarchies.is_empty() => {
+            Finding::no("cgroups", "none are mounted here", "mount the node's /sys/fs/cgroup here")
+        }
+        Err(_) => Finding::no(
+            "cgroups",
+            "the pods' cgroups are of version 1 only, and programs attach to none but version 2",
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        ),
+    }
+}
+
+/// Mount points and options of what cgroup v1 has.
+fn v1_hierarchies() -> Vec<(PathBuf, String)> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let v1 = fields.filter(|fields| fields.get(2) == Some(&"cgroup") && fields.len() > 3);
+    v1.map(|fields| (fields[1].into(), fields[3].to_owned())).collect()
+}
+
+/// On the root, and where kubelets put pods: a pod's own cgroup is not there yet.
+pub fn foreign_programs() -> Finding {
+    const CHECK: &str = "foreign programs";
+    let Ok(root) = cgroup::root() else {
+        return Finding::ok(CHECK, "none, as there is no cgroup of version 2");
+    };
+    let pods = ["kubepods", "kubepods.slice"].map(|name| root.join(name));
+    let ancestors = std::iter::once(root).chain(pods).filter(|dir| dir.exists());
+    for cgroup in ancestors {
+        let at = cgroup.display();
+        match probe::sock_ops(&cgroup) {
+            Ok(Attached::None | Attached::Multi) => (),
+            Ok(Attached::Overridable) => {
+                return Finding::limited(
+                    CHECK,
+                    format!("a sock_ops program on {at} does not run in pods that shunt attaches"),
+                    "attach it with BPF_F_ALLOW_MULTI: see `bpftool cgroup tree`",
+                );
+            }
+            Ok(Attached::Exclusive) => {
+                return Finding::no(
+                    CHECK,
+                    format!("a sock_ops program on {at} allows no other below it"),
+                    "attach it with BPF_F_ALLOW_MULTI: see `bpftool cgroup tree`",
+                );
+            }
+            Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "run it as root"),
+        }
+    }
+    Finding::ok(CHECK, "no sock_ops program is in the way")
+}
+
+/// Who may hold a socket that shunt would enter (`busy`), or take its callbacks away (`overruled`).
+pub fn neighbours() -> Finding {
+    const CHECK: &str = "neighbours";
+    let root = cgroup::root().unwrap_or_default();
+    let found = match neighbours::all(&root) {
+        Ok(found) => found,
+        Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "run it as root"),
+    };
+    if found.is_empty() {
+        return Finding::ok(CHECK, "no sock_ops or sk_msg program but shunt's");
+    }
+    let told: Vec<String> = found.iter().map(tell).collect();
+    Finding::limited(
+        CHECK,
+        told.join(", "),
+        "connections of theirs stay TCP: see `busy` and `overruled` in `shuntctl status`",
+    )
+}
+
+fn tell(Neighbour { id, name, cgroup }: &Neighbour) -> String {
+    match cgroup {
+        Some(cgroup) => format!("sock_ops {name} (id {id}) at {}", cgroup.display()),
+        None => format!("sk_msg {name} (id {id})"),
+    }
+}
+
+pub fn net_cls() -> Finding {
+    const CHECK: &str = "net_cls, net_prio";
+    if !probe::net_cls_takes_over().unwrap_or(false) {
+        return Finding::ok(CHECK, "do not touch programs on this kernel");
+    }
+    let is_one = |options: &str| options.split(',').any(|it| it == "net_cls" || it == "net_prio");
+    let used = v1_hierarchies().into_iter().filter(|(_, options)| is_one(options));
+    match used.map(|(dir, _)| dir).find(|dir| is_classified(dir)) {
+        None => Finding::ok(CHECK, "not in use"),
+        Some(dir) => Finding::no(
+            CHECK,
+            format!("in use below {}: on this kernel, programs of pods never run", dir.display()),
+            "use a newer kernel, or none of the two and boot anew",
+        ),
+    }
+}
+
+/// Whether any cgroup below has a class or a priority.
+fn is_classified(dir: &Path) -> bool {
+    let is_set = |file, column: usize| {
+        let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let mut values = text.lines().filter_map(|line| line.split_whitespace().nth(column));
+        values.any(|value| value != "0")
+    };
+    let mut below = fs::read_dir(dir).into_iter().flatten().flatten();
+    is_set("net_cls.classid", 0)
+        || is_set("net_prio.ifpriomap", 1)
+        || below.any(|it| it.file_type().is_ok_and(|it| it.is_dir()) && is_classified(&it.path()))
+}

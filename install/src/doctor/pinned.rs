@@ -1,0 +1,61 @@
+//! What is pinned on this node, and who holds the lock.
+
+use std::{path::Path, time::Duration};
+
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use shim::{
+    datapath::{self, Datapath},
+    drain,
+    layout::VERSION,
+    lock::Lock,
+};
+
+use super::Finding;
+use crate::width::count;
+
+pub fn bpffs(pins: &Path) -> Finding {
+    let there = pins.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    match statfs(there).map(|fs| fs.filesystem_type()) {
+        Ok(BPF_FS_MAGIC) => Finding::ok("bpffs", format!("{} is on one", pins.display())),
+        _ => Finding::no(
+            "bpffs",
+            format!("{} is not on a bpffs", pins.display()),
+            "mount -t bpf bpf /sys/fs/bpf, or name another folder with --pin-path",
+        ),
+    }
+}
+
+pub fn pins(pins: &Path) -> Finding {
+    let others = datapath::folders(pins).into_iter().filter(|folder| !folder.ends_with(VERSION));
+    let others: Vec<_> = others.map(|folder| folder.display().to_string()).collect();
+    if !others.is_empty() {
+        let found = format!("{} are of another layout", others.join(", "));
+        return Finding::limited("pins", found, "call `shuntctl upgrade`");
+    }
+    match Datapath::open(pins) {
+        Ok(None) => {
+            Finding::ok("pins", "nothing is pinned; that is done when the first pod is made")
+        }
+        Ok(Some(datapath)) if drain::is_draining(&datapath::folder(pins)).unwrap_or(false) => {
+            let found = format!("{}, drained: no connection is accelerated", pods(&datapath));
+            Finding::limited("pins", found, "call `shuntctl drain --resume`")
+        }
+        Ok(Some(datapath)) => Finding::ok("pins", format!("layout {VERSION}, {}", pods(&datapath))),
+        Err(why) => {
+            let todo = "call `shuntctl drain`, and remove the folder";
+            Finding::no("pins", why.to_string(), todo)
+        }
+    }
+}
+
+fn pods(datapath: &Datapath) -> String {
+    count(datapath.pods().map_or(0, |pods| pods.len() as u64), "pod")
+}
+
+pub fn lock(file: &Path) -> Finding {
+    if file.exists() && Lock::take(file, Duration::ZERO).is_err() {
+        let found = format!("{} is held", file.display());
+        return Finding::limited("lock", found, "if it stays so: /proc/locks tells by whom");
+    }
+    Finding::ok("lock", "free")
+}
