@@ -18,6 +18,8 @@ pub struct Sent {
     /// Counted in segments, as TCP does by itself: shunt's own count knows nothing of sockets that
     /// it left alone.
     by_tcp: u64,
+    /// Connections, each of which ends with a segment that has nothing but the FIN, and counts as one with data.
+    ends: u64,
     bytes: Bytes,
 }
 
@@ -35,6 +37,7 @@ impl Sent {
         Self {
             shunted: self.shunted - before.shunted,
             by_tcp: self.by_tcp - before.by_tcp,
+            ends: self.ends - before.ends,
             bytes: Bytes {
                 shunted: self.bytes.shunted - shunted,
                 foretold: self.bytes.foretold - foretold,
@@ -47,7 +50,7 @@ impl Sent {
     /// were none.
     pub fn share(self) -> Option<u64> {
         let shunted = self.shunted.max(self.bytes.shunted / SEGMENT);
-        (shunted * 100).checked_div(shunted + self.by_tcp)
+        (shunted * 100).checked_div(shunted + self.by_tcp.saturating_sub(self.ends))
     }
 
     /// Of a hundred bytes, those that took the short way or would have.
@@ -66,8 +69,9 @@ pub fn sent(node: Option<&Node>, pods: &[Pod]) -> Result<Sent> {
     for pod in pods {
         all.by_tcp += pod.run(segments)?;
         if let Some(node) = node {
-            let Counters { shunted, by_tcp, plain_bytes, foretold_bytes, .. } =
+            let Counters { paired, plain, shunted, by_tcp, plain_bytes, foretold_bytes, .. } =
                 node.counters(pod)?;
+            all.ends += paired + plain.total();
             all.shunted += shunted.messages;
             all.bytes.shunted += shunted.bytes;
             all.bytes.foretold += foretold_bytes;

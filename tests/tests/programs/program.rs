@@ -66,8 +66,6 @@ pub struct Program {
     pub origin: &'static str,
     /// Prints what it was answered, and nothing that differs from run to run. Called for each mode.
     pub ask: &'static str,
-    /// It takes one request on a connection, so that all its messages are first ones.
-    pub closes: bool,
     /// In the short list: each kind of reader is there.
     pub short: bool,
 }
@@ -82,8 +80,8 @@ pub const GET: &str = "programs ask $URL $MODE $SIZES";
 impl Program {
     const fn new(name: &'static str, role: Role, reader: Reader) -> Self {
         let (serve, ask, origin) = (ORIGIN, ASK, "");
-        let (port, closes, short) = (8080, false, false);
-        Self { name, role, reader, port, serve, origin, ask, closes, short }
+        let (port, short) = (8080, false);
+        Self { name, role, reader, port, serve, origin, ask, short }
     }
 
     pub const fn server(name: &'static str, reader: Reader, serve: &'static str) -> Self {
@@ -119,10 +117,6 @@ impl Program {
 
     pub const fn asked(self, ask: &'static str) -> Self {
         Self { ask, ..self }
-    }
-
-    pub const fn closes(self) -> Self {
-        Self { closes: true, ..self }
     }
 
     pub const fn on(self, port: u16) -> Self {

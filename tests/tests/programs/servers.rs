@@ -39,14 +39,13 @@ pub const ALL: &[Program] = &[
         "python3 -m gunicorn --bind 0.0.0.0:8080 --worker-tmp-dir . --no-control-socket wsgi:app",
     )
     .short(),
-    Program::server("Flask", Sleeps, "python3 $SOURCES/python/flasked.py 8080").closes(),
+    Program::server("Flask", Sleeps, "python3 $SOURCES/python/flasked.py 8080"),
     Program::server(
         "puma",
         NeverBlocks,
         "puma --quiet --bind tcp://0.0.0.0:8080 $SOURCES/ruby/config.ru",
     ),
-    Program::server("PHP built-in", NeverBlocks, "php8.2 -S 0.0.0.0:8080 $SOURCES/php/index.php")
-        .closes(),
+    Program::server("PHP built-in", NeverBlocks, "php8.2 -S 0.0.0.0:8080 $SOURCES/php/index.php"),
     Program::server(
         "uWSGI",
         NeverBlocks,
