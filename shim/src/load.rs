@@ -15,11 +15,14 @@ use aya::{
     util::online_cpus,
 };
 use aya_obj::Object;
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::{
+    statfs::{BPF_FS_MAGIC, statfs},
+    sysinfo::sysinfo,
+};
 
 use crate::{
     bpf, btf,
-    layout::{Fionread, MIN_PAIRS, Node, Watch, name},
+    layout::{Fionread, MIN_PAIRS, MIN_SOCKETS, Node, Watch, name},
     refusal::Refusal,
     watchers::{self, Found},
 };
@@ -173,6 +176,10 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
     loader.map_max_entries(name::PAIRS, pairs());
+    let memory = sysinfo().context("sysinfo")?.ram_total();
+    for map in [name::SOCKETS, name::WATCHED] {
+        loader.map_max_entries(map, sockets(memory));
+    }
     if let Some(pins) = pins {
         for map in name::MAPS {
             loader.map_pin_path(map, pins.join(map));
@@ -186,6 +193,13 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
 fn pairs() -> u32 {
     let processors = online_cpus().map_or(0, |all| all.len());
     (256 * processors).clamp(MIN_PAIRS, 65536) as u32
+}
+
+/// Entries for sockets: a connection takes its share of the kernel's memory too, so what a node has of that, in
+/// bytes, tells how many it can have.
+fn sockets(memory: u64) -> u32 {
+    let most = (memory >> 18).clamp(MIN_SOCKETS as u64, 1 << 20) as u32;
+    1 << most.ilog2()
 }
 
 /// Loads all but what watches.
@@ -231,4 +245,15 @@ pub fn map(pins: &Path, name: &str) -> anyhow::Result<Map> {
     aya::maps::MapData::from_pin(&pin)
         .and_then(Map::from_map_data)
         .with_context(|| pin.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sockets;
+
+    #[test]
+    fn a_node_has_room_for_sockets_by_its_memory() {
+        let rooms = [4, 24, 32, 100, 1 << 20].map(|gib: u64| sockets(gib << 30));
+        assert_eq!(rooms, [1 << 16, 1 << 16, 1 << 17, 1 << 18, 1 << 20]);
+    }
 }

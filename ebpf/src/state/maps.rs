@@ -23,7 +23,7 @@ pub static ATTACHMENTS: HashMap<Attachment, Attached, 8192, ON_DEMAND> = HashMap
 #[btf_map(name = "habits")]
 pub static HABITS: HashMap<Program, Habit, 16384, ON_DEMAND> = HashMap::new();
 #[btf_map(name = "watched")]
-pub static WATCHED: HashMap<Cookie, Watched, 65536, ON_DEMAND> = HashMap::new();
+pub static WATCHED: HashMap<Cookie, Watched, MIN_SOCKETS, ON_DEMAND> = HashMap::new();
 #[btf_map(name = "changes")]
 pub static CHANGES: Array<u64, 1> = Array::new();
 #[btf_map(name = "observing")]
@@ -35,9 +35,10 @@ pub static CONNECTING: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Connecting
 pub static NODE: Array<Node, 1> = Array::new();
 #[btf_map(name = "draining")]
 pub static DRAINING: Array<u32, 1> = Array::new();
-/// Both ends of 64 Ki connections. Its table is there from the start, 16 bytes an entry.
+/// Its table is there from the start, 16 bytes an entry, as that of `watched`. User space asks for more of both
+/// where there is much memory.
 #[btf_map(name = "sockets")]
-pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, 131072, 0> = Map::new();
+pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, MIN_SOCKETS, 0> = Map::new();
 #[btf_map(name = "flows")]
 pub static FLOWS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Flow, 0, ON_DEMAND> = Map::new();
 #[btf_map(name = "listeners")]

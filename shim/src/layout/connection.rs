@@ -19,6 +19,10 @@ pub mod listener {
 /// Entries of the pairs map where a node has few processors.
 pub const MIN_PAIRS: usize = 8192;
 
+/// Entries of the sockets map, and of those that are watched, where a node has little memory: both ends of 32 Ki
+/// connections.
+pub const MIN_SOCKETS: usize = 65536;
+
 /// The two initial sequence numbers plus one: a connection's id, which neither end chose alone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
