@@ -14,7 +14,7 @@ use shim::layout::{Flow, Habit, Program, Reasons};
 use super::handshake;
 use crate::{
     kernel::{sock, task},
-    rules::{budget, bulk, stay, wakeup},
+    rules::{budget, bulk, stay, trust, wakeup},
     state::{
         callbacks::{self, field},
         flow, habits, listener,
@@ -51,6 +51,9 @@ fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
         // After PASSIVE_ESTABLISHED, where a program that takes callbacks away wants this one.
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_ESTABLISHED => {
             callbacks::ask_again(ctx, flow);
+        }
+        BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE_WAIT => {
+            stay::look_at_peer(flow);
         }
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx, flow),
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB | BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
@@ -119,7 +122,7 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
 
 /// What it sent while it was not in the sockhash, if its peer is on this node.
 #[inline(always)]
-fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
+fn count_plain_bytes(ctx: &SockOpsContext, flow: &mut Flow) {
     if flow.stage < Flow::LEAVING {
         return;
     }
@@ -129,7 +132,11 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &Flow) {
     let Some(pod) = maps::pod(flow.own.pod) else { return };
     let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
     add_reason(&mut pod.counters.plain_bytes, flow.why, sent);
-    if flow.why == Reasons::OBSERVED && flow.trusted != 0 && flow.peer_trust != 0 {
+    if flow.why != Reasons::OBSERVED || flow.trusted == 0 {
+        return;
+    }
+    stay::look_at_peer(flow);
+    if flow.peer_trust != 0 && trust::of(&flow.own) != 0 {
         add(&mut pod.counters.foretold_bytes, sent);
     }
 }

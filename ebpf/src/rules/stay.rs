@@ -90,7 +90,8 @@ fn leave(flow: &mut Flow, why: Distrust) {
     flow.stage = Flow::LEAVING;
 }
 
-/// Of a connection that is only looked at: whether both ends would take part.
+/// Of a socket that is plain TCP: whether its program is known. Once it was accepted, nothing more need be
+/// looked at then.
 #[inline(always)]
 fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     let now = habits::changes() + 1;
@@ -101,12 +102,22 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     if flow.trusted == Trust::NonBlocking as u32 && may_sleep(flow.own.sock) {
         flow.trusted = 0;
     }
-    if let Some(peer) = flow::peer(flow) {
-        let trusted = offset_of!(Flow, trusted) as u32;
-        flow.peer_trust = fields::read::<u32>(peer.flow, trusted).unwrap_or(0);
-    }
-    if flow.trusted != 0 && flow.why != Reasons::OBSERVED {
+    if flow.trusted != 0 && sock::file(flow.own.sock).is_some() {
         callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);
+    }
+}
+
+/// The peer ends the connection, or this end does: what is known of the peer's program goes with its socket.
+#[inline(always)]
+pub fn look_at_peer(flow: &mut Flow) {
+    if flow.stage == Flow::PLAIN
+        && flow.peer_trust == 0
+        && let Some(peer) = flow::peer(flow)
+    {
+        let trust = trust::of(&peer);
+        // One that sleeps, of a program whose others never block.
+        let is_fit = trust != Trust::NonBlocking as u32 || !may_sleep(peer.sock);
+        flow.peer_trust = if is_fit { trust } else { 0 };
     }
 }
 

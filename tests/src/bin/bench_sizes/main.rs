@@ -7,7 +7,7 @@ mod picture;
 mod server;
 mod transport;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use cell::{Cell, Measured};
 use clap::Parser;
 use std::{path::PathBuf, time::Duration};
@@ -118,8 +118,7 @@ fn main() -> Result<()> {
     if let Some(limit) = args.queue_limit {
         spec.conf.insert("queueLimit".into(), limit.into());
     }
-    let mut looked_at = PodSpec::new("observed");
-    looked_at.conf.insert("mode".into(), "observe".into());
+    let looked_at = PodSpec::new("observed").annotate("shunt/mode", "observe");
     let plain = node.outside("plain")?;
     let (shunt, observed) = (node.pod_with(spec)?, node.pod_with(looked_at)?);
     let textbook = node.outside("textbook")?;
@@ -170,13 +169,15 @@ fn main() -> Result<()> {
     table::print(&head, &rows.iter().map(Row::text).collect::<Vec<_>>());
     let missed = rows.iter().filter(|row| !row.judge().1).count();
     println!("\n{missed} of {} below what they should reach (!)", rows.len());
-    let observed: Vec<_> = rows.iter().map(|row| row.observed_to_plain().median).collect();
-    println!("observed: {:.3} of plain, the median of all", tests::ratio::median(&observed));
+    let to_plain: Vec<_> = rows.iter().map(|row| row.observed_to_plain().median).collect();
+    println!("observed: {:.3} of plain, the median of all", tests::ratio::median(&to_plain));
     let beside: Vec<_> =
         rows.iter().filter_map(|row| Some(row.shunt_to_textbook()?.median)).collect();
     if !beside.is_empty() {
         println!("shunt: {:.3} of a textbook accelerator, likewise", tests::ratio::median(&beside));
     }
+    let looked_on = node.counters(&observed)?;
+    ensure!(looked_on.shunted.messages == 0, "accelerated where one observes: {looked_on:?}");
     let counters = node.counters(&shunt)?;
     println!("shunted {:?}, by TCP {:?}, {:?}", counters.shunted, counters.by_tcp, counters.to_tcp);
     save(&args.out, "sizes.svg", &picture::draw(&rows))
