@@ -107,7 +107,7 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
     }
 }
 
-/// The peer ends the connection, or this end does: what is known of the peer's program goes with its socket.
+/// What is known of the peer's program goes with its socket, which may end first.
 #[inline(always)]
 pub fn look_at_peer(flow: &mut Flow) {
     if flow.stage == Flow::PLAIN
