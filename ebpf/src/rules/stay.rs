@@ -114,10 +114,9 @@ pub fn look_at_peer(flow: &mut Flow) {
         && flow.peer_trust == 0
         && let Some(peer) = flow::peer(flow)
     {
-        let trust = trust::of(&peer);
-        // One that sleeps, of a program whose others never block.
-        let is_fit = trust != Trust::NonBlocking as u32 || !may_sleep(peer.sock);
-        flow.peer_trust = if is_fit { trust } else { 0 };
+        let trusted = offset_of!(Flow, trusted) as u32;
+        let as_seen = fields::read::<u32>(peer.flow, trusted).unwrap_or(0);
+        flow.peer_trust = if trust::of(&peer) != 0 { as_seen } else { 0 };
     }
 }
 

@@ -38,7 +38,8 @@ pub static DRAINING: Array<u32, 1> = Array::new();
 /// Its table is there from the start, 16 bytes an entry, as that of `watched`. User space asks for more of both
 /// where there is much memory.
 #[btf_map(name = "sockets")]
-pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, MIN_SOCKETS, 0> = Map::new();
+pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, MIN_SOCKETS, 0> =
+    Map::new();
 #[btf_map(name = "flows")]
 pub static FLOWS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Flow, 0, ON_DEMAND> = Map::new();
 #[btf_map(name = "listeners")]
