@@ -96,7 +96,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         jiffies_per_second: jiffies_per_second()?,
         watch: Watch::Names as u32,
         fionread: 0,
-        tries_unknown: 0,
+        tries_unknown: btf.find(FUNC, "io_send_zc_prep").is_none().into(),
         mptcp_is_safe: mptcp::is_safe().into(),
     })
 }

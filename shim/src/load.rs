@@ -170,8 +170,7 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     offsets.watch = watch as u32;
     offsets.fionread = fionread as u32;
     let counts_tcp = fionread & Fionread::TCP_ONLY != 0;
-    offsets.tries_unknown =
-        (watch != Watch::Names && counts_tcp && !btf::has_function("io_send_zc_prep")?).into();
+    offsets.tries_unknown &= u32::from(watch != Watch::Names && counts_tcp);
     let mut loader = EbpfLoader::new();
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);

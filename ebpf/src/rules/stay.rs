@@ -110,7 +110,7 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
 /// What is known of the peer's program goes with its socket, which may end first.
 #[inline(always)]
 pub fn look_at_peer(flow: &mut Flow) {
-    if flow.stage == Flow::PLAIN
+    if flow.why == Reasons::OBSERVED
         && flow.peer_trust == 0
         && let Some(peer) = flow::peer(flow)
     {

@@ -43,7 +43,7 @@ impl Textbook {
 
 /// In the two ESTABLISHED callbacks: `bpf_sock_hash_update`.
 fn sock_ops(sockets: &OwnedFd) -> Vec<u64> {
-    vec![
+    let choose = [
         insn(0xbf, 6, 1, 0, 0),
         insn(0x61, 2, 6, 0, 0), // op
         insn(0x15, 2, 0, 2, 4),
@@ -59,23 +59,19 @@ fn sock_ops(sockets: &OwnedFd) -> Vec<u64> {
         insn(0x61, 7, 6, 24, 0), // remote_ip4
         insn(0x61, 8, 6, 64, 0), // remote_port, in network order
         insn(0xb7, 9, 0, 0, PASSIVE),
-        insn(0x63, 10, 7, -12, 0),
-        insn(0x63, 10, 8, -8, 0),
-        insn(0x63, 10, 9, -4, 0),
-        insn(0x18, 2, 1, 0, sockets.as_raw_fd()),
-        insn(0, 0, 0, 0, 0),
-        insn(0xbf, 3, 10, 0, 0),
-        insn(0x07, 3, 0, 0, -12),
+    ];
+    let enter = [
         insn(0xb7, 4, 0, 0, 0),
         insn(0x85, 0, 0, 0, 70), // sock_hash_update
         insn(0xb7, 0, 0, 0, 1),
         insn(0x95, 0, 0, 0, 0),
-    ]
+    ];
+    [&choose[..], &by_key(sockets), &enter].concat()
 }
 
 /// To the other end, or as before.
 fn sk_msg(sockets: &OwnedFd) -> Vec<u64> {
-    vec![
+    let choose = [
         insn(0x61, 8, 1, 64, 0), // local_port, in host order
         insn(0x35, 8, 0, 4, EPHEMERAL),
         // The server's end
@@ -87,6 +83,19 @@ fn sk_msg(sockets: &OwnedFd) -> Vec<u64> {
         insn(0x61, 7, 1, 24, 0), // local_ip4
         insn(0xdc, 8, 0, 0, 32),
         insn(0xb7, 9, 0, 0, PASSIVE),
+    ];
+    let redirect = [
+        insn(0xb7, 4, 0, 0, 1),  // BPF_F_INGRESS
+        insn(0x85, 0, 0, 0, 71), // msg_redirect_hash
+        insn(0xb7, 0, 0, 0, 1),
+        insn(0x95, 0, 0, 0, 0),
+    ];
+    [&choose[..], &by_key(sockets), &redirect].concat()
+}
+
+/// The map, and a key of address, port and end from registers 7 to 9, as a helper's second and third argument.
+fn by_key(sockets: &OwnedFd) -> [u64; 7] {
+    [
         insn(0x63, 10, 7, -12, 0),
         insn(0x63, 10, 8, -8, 0),
         insn(0x63, 10, 9, -4, 0),
@@ -94,9 +103,5 @@ fn sk_msg(sockets: &OwnedFd) -> Vec<u64> {
         insn(0, 0, 0, 0, 0),
         insn(0xbf, 3, 10, 0, 0),
         insn(0x07, 3, 0, 0, -12),
-        insn(0xb7, 4, 0, 0, 1),  // BPF_F_INGRESS
-        insn(0x85, 0, 0, 0, 71), // msg_redirect_hash
-        insn(0xb7, 0, 0, 0, 1),
-        insn(0x95, 0, 0, 0, 0),
     ]
 }

@@ -75,9 +75,9 @@ fn main() -> Result<()> {
         drop(last.take());
         let off = Mesh::new(&node, Half::Off, &envoy)?;
         let on = Mesh::new(&node, Half::On, &envoy)?;
-        // What the machine does besides changes with time: neighbours in time are compared.
         let textbook =
             args.textbook.then(|| Mesh::new(&node, Half::Textbook, &envoy)).transpose()?;
+        // What the machine does besides changes with time: neighbours in time are compared.
         let mut halves = vec![(&off, Half::Off), (&on, Half::On)];
         halves.extend(textbook.as_ref().map(|mesh| (mesh, Half::Textbook)));
         if round % 2 == 0 {
