@@ -3,21 +3,23 @@
 mod samples;
 
 use std::{
-    collections::HashMap,
     fmt::Write as _,
     net::SocketAddr,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Result;
-use shim::{
-    datapath::Datapath,
-    layout::{Counters, PodId},
-};
+use shim::{datapath, lock::Lock};
 
-use crate::http::{self, Answer};
-use samples::{Sample, help, of_node, of_pod};
+use crate::{
+    http::{self, Answer},
+    paths::Datapath,
+};
+use samples::{Sample, help, of_node, of_pods};
+
+/// How long Prometheus waits for those who add and delete pods.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What the loop knows.
 #[derive(Default)]
@@ -26,7 +28,6 @@ pub struct State {
     pub trouble: Option<String>,
     pub put_back: u64,
     pub restored: u64,
-    totals: Totals,
 }
 
 pub type Shared = Arc<Mutex<State>>;
@@ -35,61 +36,37 @@ pub fn with<T>(state: &Shared, act: impl FnOnce(&mut State) -> T) -> T {
     act(&mut state.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Sums over all pods that ever were: a sum over those that are would fall when one goes.
-#[derive(Default)]
-struct Totals {
-    gone: HashMap<(&'static str, &'static str), u64>,
-    last: HashMap<PodId, Counters>,
-}
-
-impl State {
-    /// To be called before pods are forgotten.
-    pub fn observe(&mut self, datapath: &Datapath) -> Result<()> {
-        let now: HashMap<_, _> =
-            datapath.pods()?.into_iter().map(|(id, pod)| (id, pod.counters)).collect();
-        for (_, counters) in self.totals.last.iter().filter(|(id, _)| !now.contains_key(id)) {
-            for (name, label, value) in of_pod(counters) {
-                *self.totals.gone.entry((name, label)).or_default() += value;
-            }
-        }
-        self.totals.last = now;
-        Ok(())
-    }
-
-    fn totals(&self) -> Vec<Sample> {
-        let mut totals = of_pod(&Counters::default());
-        for (name, label, total) in &mut totals {
-            *total = self.totals.gone.get(&(name, label)).copied().unwrap_or(0);
-        }
-        for counters in self.totals.last.values() {
-            for (total, (_, _, value)) in totals.iter_mut().zip(of_pod(counters)) {
-                total.2 += value;
-            }
-        }
-        totals
-    }
-}
-
 /// The whole page. What the datapath cannot tell is left out.
-fn page(state: &Shared, pins: &Path) -> String {
-    let mut samples = Vec::new();
-    with(state, |state| {
-        samples.push(("shunt_installed", "", u64::from(state.trouble.is_none())));
-        samples.push(("shunt_entry_put_back_total", "", state.put_back));
-        samples.push(("shunt_binary_restored_total", "", state.restored));
-        let Ok(Some(datapath)) = Datapath::open(pins) else { return };
-        if let Ok(node) = datapath.node() {
-            samples.extend(of_node(&node));
-        }
-        if state.observe(&datapath).is_ok() {
-            samples.push(("shunt_pods", "", state.totals.last.len() as u64));
-            samples.extend(state.totals());
-        }
-        if let Ok(sockets) = datapath.connections().and_then(|connections| connections.cookies()) {
-            samples.push(("shunt_sockets", "", sockets.len() as u64));
-        }
+fn page(state: &Shared, paths: &Datapath) -> String {
+    let mut samples = with(state, |state| {
+        vec![
+            ("shunt_installed", "", u64::from(state.trouble.is_none())),
+            ("shunt_entry_put_back_total", "", state.put_back),
+            ("shunt_binary_restored_total", "", state.restored),
+        ]
     });
+    match of_datapath(paths) {
+        Ok(of_datapath) => samples.extend(of_datapath),
+        Err(error) => log::warn!("metrics lack what is counted: {error:#}"),
+    }
     text(&samples)
+}
+
+/// Nothing where nothing is loaded.
+fn of_datapath(paths: &Datapath) -> Result<Vec<Sample>> {
+    let Some(datapath) = datapath::Datapath::open(&paths.pin_path)? else { return Ok(Vec::new()) };
+    // A pod that goes meanwhile would be counted twice, or not at all.
+    let lock = Lock::take(&paths.lock_file, BUSY)?;
+    let (node, pods) = (datapath.node()?, datapath.pods()?);
+    drop(lock);
+    let mut samples = of_node(&node);
+    samples.push(("shunt_pods", "", pods.len() as u64));
+    let mut counters = node.gone;
+    pods.iter().for_each(|(_, pod)| counters += pod.counters);
+    samples.extend(of_pods(&counters));
+    let sockets = datapath.connections()?.cookies()?;
+    samples.push(("shunt_sockets", "", sockets.len() as u64));
+    Ok(samples)
 }
 
 /// Samples of one family follow each other.
@@ -118,9 +95,9 @@ fn text(samples: &[Sample]) -> String {
 ///
 /// # Errors
 /// The address cannot be had.
-pub fn start(address: SocketAddr, state: Shared, pins: PathBuf) -> Result<()> {
+pub fn start(address: SocketAddr, state: Shared, paths: Datapath) -> Result<()> {
     http::start(address, move |path| match path {
-        "/metrics" => Answer::ok("text/plain; version=0.0.4", page(&state, &pins)),
+        "/metrics" => Answer::ok("text/plain; version=0.0.4", page(&state, &paths)),
         "/healthz" => match with(&state, |state| state.trouble.clone()) {
             None => Answer::ok(
                 "text/plain",

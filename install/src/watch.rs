@@ -75,8 +75,7 @@ impl Watch {
         let state = Shared::default();
         metrics::with(&state, |state| state.trouble = Some("not looked yet".into()));
         if let Some(address) = self.metrics {
-            let pins = self.datapath.pin_path.clone();
-            metrics::start(address, state.clone(), pins)
+            metrics::start(address, state.clone(), self.datapath.clone())
                 .with_context(|| format!("cannot serve on {address}"))?;
         }
         let cni = self.cni.clone();
@@ -249,7 +248,6 @@ impl Watcher {
         let Ok(_lock) = Lock::take(lock_file, BUSY) else { return Ok(None) };
         let datapath = datapath::Datapath::open(pin_path)?;
         let Some(mut datapath) = datapath else { return Ok(None) };
-        metrics::with(&self.state, |state| state.observe(&datapath))?;
         datapath.sweep_regularly().map(Some)
     }
 }

@@ -119,7 +119,7 @@ impl Datapath {
         if attached.is_err() {
             self.remove(attachment)?;
         } else {
-            self.count(|node| &mut node.accelerated);
+            self.note(|node| node.accelerated += 1);
         }
         attached
     }
@@ -252,6 +252,9 @@ impl Datapath {
         for ip in ips.context(name::POD_IPS)? {
             gone(self.pod_ips.remove(&ip))?;
         }
+        if let Some(Pod { counters, .. }) = self.pod(pod)? {
+            self.note(|node| node.gone += counters);
+        }
         // Without it the programs note no habits.
         gone(self.pods.remove(&pod))?;
         self.habits.forget(pod)?;
@@ -351,20 +354,22 @@ impl Datapath {
 
     /// Counts a pod that stays without acceleration.
     pub fn refused(&mut self, refusal: &Refusal) {
-        self.count(|node| match refusal {
-            Refusal::NoCgroup(_) => &mut node.not_accelerated.no_cgroup,
-            Refusal::ForeignProgram { .. } => &mut node.not_accelerated.foreign_program,
-            Refusal::Full(_) => &mut node.not_accelerated.full,
-            _ => &mut node.not_accelerated.refused,
+        self.note(|Node { not_accelerated, .. }| {
+            *match refusal {
+                Refusal::NoCgroup(_) => &mut not_accelerated.no_cgroup,
+                Refusal::ForeignProgram { .. } => &mut not_accelerated.foreign_program,
+                Refusal::Full(_) => &mut not_accelerated.full,
+                _ => &mut not_accelerated.refused,
+            } += 1;
         });
     }
 
-    fn count(&mut self, counter: impl FnOnce(&mut Node) -> &mut u64) {
-        let counted = self.node().and_then(|mut node| {
-            *counter(&mut node) += 1;
+    fn note(&mut self, change: impl FnOnce(&mut Node)) {
+        let noted = self.node().and_then(|mut node| {
+            change(&mut node);
             Ok(self.node.set(0, node, 0)?)
         });
-        if let Err(error) = counted {
+        if let Err(error) = noted {
             log::warn!("cannot count: {error:#}");
         }
     }

@@ -48,7 +48,8 @@ macro_rules! by_reason {
     };
 }
 
-pub fn of_pod(counters: &Counters) -> Vec<Sample> {
+/// Of all pods that are and were.
+pub fn of_pods(counters: &Counters) -> Vec<Sample> {
     let Counters {
         paired,
         not_paired,

@@ -5,7 +5,7 @@ use super::Distrust;
 /// Counters of one pod. They only grow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize))]
+#[cfg_attr(feature = "std", derive(serde::Serialize, derive_more::AddAssign))]
 pub struct Counters {
     /// Connection ends of this pod whose peer was found.
     pub paired: u64,
@@ -30,7 +30,7 @@ pub struct Counters {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize))]
+#[cfg_attr(feature = "std", derive(serde::Serialize, derive_more::AddAssign))]
 pub struct Traffic {
     pub messages: u64,
     pub bytes: u64,
@@ -39,7 +39,7 @@ pub struct Traffic {
 /// Why a connection end of this pod stayed plain TCP.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize))]
+#[cfg_attr(feature = "std", derive(serde::Serialize, derive_more::AddAssign))]
 pub struct NotPaired {
     /// Its peer's address is not on this node.
     pub remote: u64,
@@ -67,7 +67,7 @@ pub struct NotPaired {
 /// end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize))]
+#[cfg_attr(feature = "std", derive(serde::Serialize, derive_more::AddAssign))]
 pub struct Reasons {
     /// Its program is not known yet.
     pub learning: u64,
@@ -95,7 +95,16 @@ pub struct Reasons {
     pub refused: u64,
     /// Nothing: so that four bits of an index name a counter.
     #[cfg_attr(feature = "std", serde(skip))]
-    pub reserved: [u64; 4],
+    pub reserved: Reserved,
+}
+
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved([u64; 4]);
+
+#[cfg(feature = "std")]
+impl core::ops::AddAssign for Reserved {
+    fn add_assign(&mut self, _: Self) {}
 }
 
 impl Reasons {
@@ -148,7 +157,7 @@ impl From<Distrust> for u32 {
 /// Why a direction of a connection went back to TCP, or a message stayed on it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize))]
+#[cfg_attr(feature = "std", derive(serde::Serialize, derive_more::AddAssign))]
 pub struct ToTcp {
     /// The peer's queue was over its limit, or memory scarce.
     pub queue_full: u64,
@@ -180,7 +189,7 @@ pub struct ToTcp {
 /// does not see them: those bytes they may have missed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "std", derive(serde::Serialize))]
+#[cfg_attr(feature = "std", derive(serde::Serialize, derive_more::AddAssign))]
 pub struct Late {
     /// By splice(2).
     pub splice: u64,

@@ -1,5 +1,7 @@
 //! What is known of the node as a whole.
 
+use super::Counters;
+
 /// What became of the pods that a runtime asked for, on the node as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Node {
     pub no_kprobe: u64,
     /// What FIONREAD counts of a socket in the sockhash: bits of [`Fionread`].
     pub fionread: u64,
+    /// Of pods that are gone: a sum over those that are there would fall when one goes.
+    pub gone: Counters,
 }
 
 /// Why pods stayed without acceleration.
