@@ -57,75 +57,86 @@ pub struct Ends {
 }
 
 /// Socket-local storage of a socket in the sockhash. Written under that socket's lock only.
+///
+/// In the order of who writes a line of memory, and how often: a line that one processor writes with each
+/// message is read slowly by another. The kernel puts 8 bytes of its own before it, in the first line.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
+    // Read by the peer with each message, and seldom written: the first line.
     pub own: End,
+    /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`].
+    pub stage: u32,
+    /// Own `write_seq` when the short way was last left.
+    pub seam: u32,
+    /// Not 0 once anything may have been handed to the peer.
+    pub fed: u64,
+
+    // Seldom written.
     pub peer: End,
     pub pair: Pair,
-    /// Own `write_seq` while nothing goes by TCP: it must not move then.
-    pub tcp_seq: u32,
-    /// [`Flow::TCP`] or [`Flow::SHUNT`].
-    pub mode: u32,
-    /// Bytes of kernel memory that may still go into the peer's queue.
-    pub budget: u64,
     /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
     pub peer_file: u64,
-    /// Not 0 once anything may have been handed to the peer. Read by the peer.
-    pub fed: u64,
-    /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
-    /// more.
-    pub callbacks: u32,
-    /// Own `write_seq` plus `messages` at the last look at what was sent.
-    pub sent_seq: u32,
-    /// Own `write_seq` when the short way was last left. Read by the peer.
-    pub seam: u32,
-    /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`]. Read by the peer.
-    pub stage: u32,
-    /// [`Reasons::LEARNING`](super::Reasons::LEARNING) and so on: why it is [`Flow::PLAIN`].
-    pub why: u32,
-    /// [`Trust`](super::Trust) in the own program; 0: none.
-    pub trusted: u32,
-    /// Likewise in the peer's.
+    /// [`Trust`](super::Trust) in the peer's program; 0: none.
     pub peer_trust: u32,
-    /// 1: this socket sends urgent data.
-    pub urgent: u32,
-    /// The peer's `seam` behind which the reader was told of what is unread.
-    pub told: u32,
-    pub reserved: u32,
+    /// Likewise in the own.
+    pub trusted: u32,
     /// [`CHANGES`](super::name::CHANGES) plus one when `peer_trust` was looked up. 0: never.
     pub peer_checked: u64,
     /// Likewise for the own program.
     pub own_checked: u64,
-    /// Bytes that were sent by TCP and counted.
-    pub tcp_bytes: u64,
+    /// How many bytes may be handed over until the peer sends something.
+    pub allowed: u64,
+    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
+    pub due: u64,
+    /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
+    /// more.
+    pub callbacks: u32,
+    /// [`Reasons::LEARNING`](super::Reasons::LEARNING) and so on: why it is [`Flow::PLAIN`].
+    pub why: u32,
+    /// 1: this socket sends urgent data.
+    pub urgent: u32,
+    /// Own `write_seq` while nothing goes by TCP: it must not move then.
+    pub tcp_seq: u32,
+
+    // Written with each message.
+    /// [`Flow::TCP`] or [`Flow::SHUNT`].
+    pub mode: u32,
+    /// Bytes that were handed over, modulo 2^32.
+    pub handed: u32,
+    /// Bytes of kernel memory that may still go into the peer's queue.
+    pub budget: u64,
     /// Bytes that were sent since the peer last sent something.
     pub run: u64,
-    /// `messages` of the peer then.
-    pub run_after: u64,
-    /// How many of them may be handed over.
-    pub allowed: u64,
-    /// Messages that were sent. Read by the peer.
+    /// Messages that were sent. Read by the peer now and then.
     pub messages: u64,
     /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
     pub large: u64,
+    /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
+    pub bulk: u64,
+
+    // Written now and then.
     /// `messages` of the peer when it was last seen to have grown.
     pub heard: u64,
+    /// `messages` of the peer when `run` began.
+    pub run_after: u64,
     /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^64:
     /// own, and the peer's.
     pub excess: [u64; 2],
-    /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
-    pub bulk: u64,
-    pub keepalive: Keepalive,
     /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
     pub grant: u64,
     /// What of that belongs to messages that were unread then.
     pub carried: u64,
-    /// Bytes that were handed over, modulo 2^32, now and when the budget was last renewed.
-    pub handed: u32,
+    /// `handed` then.
     pub renewed_at: u32,
-    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
-    pub due: u64,
+    /// Own `write_seq` plus `messages` at the last look at what was sent.
+    pub sent_seq: u32,
+    /// Bytes that were sent by TCP and counted.
+    pub tcp_bytes: u64,
+    pub keepalive: Keepalive,
+    /// The peer's `seam` behind which the reader was told of what is unread.
+    pub told: u32,
+    pub reserved: u32,
 }
 
 /// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
