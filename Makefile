@@ -6,6 +6,8 @@ export PATH := $(CARGO_HOME)/bin:$(PATH)
 HOST = $(shell PATH="$(PATH)" rustc -vV | sed -n 's/^host: //p')
 # What goes to nodes is static, as they have any libc.
 STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(HOST)
+# All of the workspace at once, so that each crate is compiled once.
+TESTS = cargo test --workspace
 export SHUNT_BIN = $(CURDIR)/target/$(HOST)/release/shunt
 export PROGRAMS = $(CURDIR)/target/programs
 export FOREIGN = $(CURDIR)/target/foreign
@@ -22,11 +24,11 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture plugin shuntctl image release setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture binaries image release setup root
 
 demo: root setup
 	@scripts/setup envoy
-	@$(MAKE) --no-print-directory plugin
+	@$(MAKE) --no-print-directory binaries
 	cargo build --release -p tests --bin demo
 	target/release/demo $(ARGS)
 
@@ -36,21 +38,21 @@ test: root setup
 	@scripts/setup deploy
 	@scripts/setup runtimes bookworm
 	@scripts/setup cnitool
-	@$(MAKE) --no-print-directory plugin shuntctl
+	@$(MAKE) --no-print-directory binaries
 	tests/other-layout
-	cargo test -p shim -p plugin -p install --lib --bins
-	cargo test -p tests --test main --no-run
-	$(if $(ARGS),cargo test -p tests --test main -- $(ARGS),@$(MAKE) --no-print-directory halves)
-	cargo test -p tests --test foreign -- $(or $(ARGS),programs)
-	cargo test -p tests --test runtimes -- $(or $(ARGS),bookworm)
+	$(TESTS) --lib --bin shunt --bin shuntctl
+	$(TESTS) --test main --no-run
+	$(if $(ARGS),$(TESTS) --test main -- $(ARGS),@$(MAKE) --no-print-directory halves)
+	$(TESTS) --test foreign -- $(or $(ARGS),programs)
+	$(TESTS) --test runtimes -- $(or $(ARGS),bookworm)
 
 # The two halves of `make test`, at once, as most of the time they wait; what compares times comes alone, after
 # them. Both write whole lines, also when they are interrupted.
 halves:
 	-@$(MAKE) --no-print-directory -j2 -k cases all-but-cases
 	tests/again target/cases.log target/all-but-cases.log
-	cargo test -p tests --test main -- cases::pool
-HALF = MAKEFLAGS= cargo test -p tests --test main --
+	$(TESTS) --test main -- cases::pool
+HALF = MAKEFLAGS= $(TESTS) --test main --
 LINES = 2>&1 | (trap '' INT TERM; tee target/$@.log | sed -u 's/^/$@: /')
 cases:
 	set -o pipefail; $(HALF) cases:: --skip cases::pool $(LINES)
@@ -59,59 +61,59 @@ all-but-cases:
 
 test-foreign: root setup
 	@scripts/setup foreign
-	@$(MAKE) --no-print-directory plugin
-	cargo test -p tests --test foreign -- $(ARGS)
+	@$(MAKE) --no-print-directory binaries
+	$(TESTS) --test foreign -- $(ARGS)
 
 # SHUNT_WATCH and SHUNT_BLOCKING are keys of shunt's conf; ARGS=short is one of each kind.
 test-programs: root setup
 	@scripts/setup envoy
 	@scripts/setup programs
-	@$(MAKE) --no-print-directory plugin
-	cargo test -p tests --test programs -- $(ARGS)
+	@$(MAKE) --no-print-directory binaries
+	$(TESTS) --test programs -- $(ARGS)
 
 test-runtimes: root setup
 	@scripts/setup envoy
 	@scripts/setup runtimes bookworm trixie sid
 	@scripts/setup cnitool
 	@scripts/setup istio
-	@$(MAKE) --no-print-directory plugin shuntctl
-	cargo test -p tests --test runtimes -- $(ARGS)
+	@$(MAKE) --no-print-directory binaries
+	$(TESTS) --test runtimes -- $(ARGS)
 
 test-chart: root setup
 	@scripts/setup deploy
 	@scripts/setup helm
-	@$(MAKE) --no-print-directory plugin shuntctl
-	cargo test -p tests --test main --no-run
-	HELM=$(CURDIR)/target/helm/helm cargo test -p tests --test main -- deploy::
+	@$(MAKE) --no-print-directory binaries
+	$(TESTS) --test main --no-run
+	HELM=$(CURDIR)/target/helm/helm $(TESTS) --test main -- deploy::
 
 test-k8s: root setup
 	@scripts/setup envoy
 	@scripts/setup deploy
 	@scripts/setup k8s
-	@$(MAKE) --no-print-directory plugin shuntctl
-	cargo test -p tests --test k8s -- $(ARGS)
+	@$(MAKE) --no-print-directory binaries
+	$(TESTS) --test k8s -- $(ARGS)
 
 test-kernels: root setup
 	@-scripts/setup kernels
 	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
-	@$(MAKE) --no-print-directory plugin shuntctl
+	@$(MAKE) --no-print-directory binaries
 	$(if $(filter programs,$(TEST)),,tests/other-layout)
 	ARGS="$(ARGS)" TEST="$(TEST)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
-	@$(MAKE) --no-print-directory plugin
+	@$(MAKE) --no-print-directory binaries
 	cargo build --release -p tests --bin bench_sizes
 	target/release/bench_sizes $(ARGS)
 
 # Under 20 minutes; ARGS="--meshes l4 --connections 64" for a part.
 bench-mesh: root setup
 	@scripts/setup envoy
-	@$(MAKE) --no-print-directory plugin
+	@$(MAKE) --no-print-directory binaries
 	cargo build --release -p tests --bin bench_mesh
 	target/release/bench_mesh $(ARGS)
 
 bench-cni: root setup
-	@$(MAKE) --no-print-directory plugin shuntctl
+	@$(MAKE) --no-print-directory binaries
 	cargo build --release -p tests --bin bench_cni
 	target/release/bench_cni $(ARGS)
 
@@ -132,11 +134,9 @@ lint: setup
 picture:
 	cp target/demo/effect.svg docs/effect.svg
 
-plugin: setup
-	$(STATIC) -p plugin
-
-shuntctl: setup
-	$(STATIC) -p install
+# shunt and shuntctl, in target/HOST/release.
+binaries: setup
+	$(STATIC) -p plugin -p install
 
 # What deploy/Containerfile makes, without a registry.
 image: export LABELS = {"org.opencontainers.image.title": "shunt", \
@@ -144,7 +144,7 @@ image: export LABELS = {"org.opencontainers.image.title": "shunt", \
     "org.opencontainers.image.revision": "$(shell git describe --always --dirty --abbrev=40 --exclude '*')", \
     "org.opencontainers.image.licenses": "Apache-2.0 AND (MIT OR GPL-2.0-only)"}
 image: setup
-	@$(MAKE) --no-print-directory plugin shuntctl
+	@$(MAKE) --no-print-directory binaries
 	deploy/image target/shunt.tar shunt:$(VERSION) '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
 
 release: image
