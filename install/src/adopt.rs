@@ -94,8 +94,7 @@ impl<'a> Adoption<'a> {
         let Own { mut entry, name, version, .. } = net_d::entry(&Disk, &cni.net_dir)?;
         let conf = &mut entry;
         (conf["name"], conf["cniVersion"]) = (name.into(), version.into());
-        conf["pinPath"] = json!(paths.pin_path);
-        conf["lockFile"] = json!(paths.lock_file);
+        paths.keys()?.into_iter().for_each(|(key, path)| conf[key] = json!(path));
         // The plugin then tells this process why it refuses.
         conf["logFile"] = Value::Null;
         conf["prevResult"] = json!({ "cniVersion": conf["cniVersion"] });

@@ -60,11 +60,10 @@ impl Entry {
             libcni::check(entry.as_object().context("no object")?).with_context(name)?;
         }
         // The default needs no key, and the plugin's own may change.
-        for (key, path, default) in [
-            ("pinPath", &datapath.pin_path, shim::paths::PINS),
-            ("lockFile", &datapath.lock_file, shim::paths::LOCK),
-        ] {
-            if path.as_os_str() != default {
+        for ((key, path), default) in
+            datapath.keys()?.into_iter().zip([shim::paths::PINS, shim::paths::LOCK])
+        {
+            if path != default {
                 entry[key] = json!(path);
             }
         }

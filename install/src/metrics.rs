@@ -19,7 +19,7 @@ use crate::{
 use samples::{Sample, help, of_node, of_pods};
 
 /// How long Prometheus waits for those who add and delete pods.
-const BUSY: Duration = Duration::from_secs(1);
+const BUSY: Duration = Duration::from_millis(50);
 
 /// What the loop knows.
 #[derive(Default)]

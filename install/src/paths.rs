@@ -6,12 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::net_d::Reader;
 
 /// Where CRI-O listens, on every distribution that has it.
 const CRI_O: &str = "/run/crio/crio.sock";
+
+/// Endings of what runtimes read in their folder (libcni's `ConfFiles`).
+const READ: [&str; 3] = ["conf", "conflist", "json"];
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Datapath {
@@ -28,8 +31,14 @@ impl Datapath {
     /// Nothing is ever in shunt's lock file: what has content, or is something else, is another's.
     ///
     /// # Errors
-    /// It is another's.
+    /// It is another's, or its name is one that a runtime reads.
     pub fn check_lock(&self) -> Result<()> {
+        let extension = self.lock_file.extension().unwrap_or_default();
+        ensure!(
+            !READ.iter().any(|read| extension == *read),
+            "a runtime may read {}, and find no list in it: give a --lock-file with another ending",
+            self.lock_file.display()
+        );
         let is_ours = |file: fs::Metadata| file.is_file() && file.len() == 0;
         let is_ours = self.lock_file.symlink_metadata().map_or(true, is_ours);
         let name = self.lock_file.display();
@@ -38,6 +47,14 @@ impl Datapath {
             "{name} is no lock file of shunt, which is empty: give another --lock-file"
         );
         Ok(())
+    }
+
+    /// What the plugin is told of them, by the names that its entry has for them.
+    ///
+    /// # Errors
+    /// JSON cannot say it, as it is not UTF-8.
+    pub fn keys(&self) -> Result<[(&'static str, &str); 2]> {
+        Ok([("pinPath", text(&self.pin_path)?), ("lockFile", text(&self.lock_file)?)])
     }
 
     /// Who may not look sees nothing pinned.
@@ -53,6 +70,11 @@ impl Datapath {
             _ => Ok(()),
         }
     }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    let name = path.display();
+    path.to_str().with_context(|| format!("{name} is not UTF-8, as all of a list has to be"))
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -4,7 +4,8 @@ mod report;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
 /// How often an entry is taken out that somebody puts back.
 const ROUNDS: u32 = 5;
+/// Of a log, in bytes, by which it is known whose it is.
+const LINE: u64 = 1 << 10;
 /// After what cannot be read of who else needs the plugin.
 const ANEW: &str = "call `shuntctl install` for each --net-dir that has shunt, which writes it anew, and \
                     then `shuntctl uninstall` again";
@@ -154,6 +157,8 @@ impl Leave<'_> {
                 Ok(()) if matches!(part, Part::Unfinished | Part::NetDirs) => {}
                 // It may be one that this call has made.
                 Ok(()) if part == Part::LockFile && !had_lock => {}
+                // Others have something in that folder.
+                Ok(()) if part == Part::Pins && node.is_there(part) => {}
                 Ok(()) => report.removed.push(path),
             }
         }
@@ -282,11 +287,28 @@ fn has_own_plugin(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Whether a log was begun by the plugin, whose lines begin with a time and a level. Another's file that was given
+/// to it stays.
+fn begins_as_plugins(log: &Path) -> bool {
+    let mut first = String::new();
+    let read =
+        File::open(log).and_then(|file| BufReader::new(file).take(LINE).read_line(&mut first));
+    let mut words = first.split(' ');
+    let is_time = |word: &str| humantime::parse_rfc3339(word).is_ok();
+    let is_line = words.next().is_some_and(is_time)
+        && words.next().is_some_and(|word| word.parse::<log::Level>().is_ok());
+    let is_own = read.is_ok_and(|read| read == 0 || is_line);
+    if !is_own {
+        log::warn!("{} does not begin as a log of shunt's: it stays", log.display());
+    }
+    is_own
+}
+
 fn remove_logs(entries: &[Value]) -> Result<Vec<PathBuf>> {
     let logs = entries.iter().filter_map(|entry| entry["logFile"].as_str());
     let logs: BTreeSet<PathBuf> = logs.map(PathBuf::from).collect();
     let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
-    let logs = logs.into_iter().filter(is_file);
+    let logs = logs.into_iter().filter(|log| is_file(log) && begins_as_plugins(log));
     logs.map(|log| match fs::remove_file(&log) {
         Ok(()) => Ok(log),
         Err(error) => Err(error).with_context(|| log.display().to_string()),

@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     net::SocketAddr,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -55,8 +58,15 @@ pub struct Watch {
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
     /// How often to forget what belongs to pods that are gone
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_time)]
     sweep: Duration,
+}
+
+/// No time at all would be no rest.
+fn some_time(text: &str) -> Result<Duration> {
+    let time = humantime::parse_duration(text)?;
+    ensure!(!time.is_zero(), "it has to be more than nothing");
+    Ok(time)
 }
 
 impl Watch {
@@ -68,7 +78,10 @@ impl Watch {
         signals.thread_block()?;
         let signals = SignalFd::new(&signals)?;
         self.datapath.check_lock()?;
-        let source = self.binary.path()?;
+        let path = self.binary.path()?;
+        // It may be gone when it is needed: it can lie in its place itself.
+        let held = File::open(&path).with_context(|| path.display().to_string())?;
+        let source = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
         let wanted = self.entry.value(&self.datapath)?;
         binary::check_entry(&source, &wanted.entry)?;
         let spoken = binary::versions(&source)?;
@@ -156,7 +169,7 @@ impl Watcher {
         let kept = self.keeper.keep(&self.host, reader, pause, !is_known);
         let trouble = match kept {
             Kept::Busy => return,
-            Kept::Well => None,
+            Kept::Well => self.no_bpffs(),
             Kept::Trouble(trouble) => Some(trouble),
         };
         self.known_binary = binary.filter(|_| trouble.is_none());
@@ -230,6 +243,12 @@ impl Watcher {
         }
         folders.retain(|folder| folder.is_dir());
         folders
+    }
+
+    fn no_bpffs(&self) -> Option<String> {
+        let pins = &self.host.datapath.pin_path;
+        let why = || format!("{} is not on a bpffs: pods stay plain TCP", pins.display());
+        (!load::is_on_bpffs(pins)).then(why)
     }
 
     fn look_at_sleepers(&self) -> Result<usize> {

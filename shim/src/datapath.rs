@@ -3,8 +3,9 @@
 //! All state is in the pins: a process that dies leaves nothing that the next one cannot see.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv6Addr},
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
@@ -175,6 +176,8 @@ impl Datapath {
         if self.is_attached(cgroup.id)? {
             return Ok(());
         }
+        // Of an ADD that did not get to its end.
+        self.unpin(cgroup.id)?;
         if no_mptcp {
             let program = name::SOCK_CREATE;
             let link = self.attach_program(cgroup, program, BPF_CGROUP_INET_SOCK_CREATE)?;
@@ -217,7 +220,7 @@ impl Datapath {
         };
         let of_pod = self.pick_attached(|key, at| (at.pod == pod).then_some(key))?;
         if of_pod.iter().all(|key| key == attachment) {
-            return self.forget(pod);
+            return self.forget(&[pod].into());
         }
         for (ip, owner) in self.pod_ips()? {
             if owner == (PodIp { pod, attachment: attachment.id() }) {
@@ -240,26 +243,37 @@ impl Datapath {
         self.sweep()
     }
 
-    /// What tells of the pod, the attachments, goes last: who dies in here leaves them to the next sweep.
-    pub(crate) fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
-        for folder in PER_POD {
-            match fs::remove_file(self.link_pin(folder, pod)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => (),
-            }
-        }
-        let ips = bpf::pick(&self.pod_ips, |ip, owner| (owner.pod == pod).then_some(ip));
+    /// What tells of the pods, the attachments, goes last: who dies in here leaves them to the next sweep.
+    pub(crate) fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
+        pods.iter().try_for_each(|pod| self.unpin(*pod))?;
+        let ips = bpf::pick(&self.pod_ips, |ip, owner| pods.contains(&owner.pod).then_some(ip));
         for ip in ips.context(name::POD_IPS)? {
             gone(self.pod_ips.remove(&ip))?;
         }
-        if let Some(Pod { counters, .. }) = self.pod(pod)? {
-            self.note(|node| node.gone += counters);
+        for pod in pods {
+            if let Some(Pod { counters, .. }) = self.pod(*pod)? {
+                self.note(|node| node.gone += counters);
+            }
+            // Without it the programs note no habits.
+            gone(self.pods.remove(pod))?;
         }
-        // Without it the programs note no habits.
-        gone(self.pods.remove(&pod))?;
-        self.habits.forget(pod)?;
-        for attachment in self.pick_attached(|key, at| (at.pod == pod).then_some(key))? {
+        self.habits.forget(pods)?;
+        let is_theirs = |key, at: Attached| pods.contains(&at.pod).then_some(key);
+        for attachment in self.pick_attached(is_theirs)? {
             gone(self.attachments.remove(&attachment))?;
+        }
+        Ok(())
+    }
+
+    fn unpin(&self, pod: PodId) -> anyhow::Result<()> {
+        for folder in PER_POD {
+            let pin = self.link_pin(folder, pod);
+            match fs::remove_file(&pin) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| pin.display().to_string());
+                }
+                _ => (),
+            }
         }
         Ok(())
     }
@@ -407,11 +421,37 @@ impl Datapath {
     }
 }
 
-/// The folders of all layouts that anything is pinned of; this one's may be among them.
+/// The folders of all layouts that anything is pinned of; this one's may be among them. What else is there is
+/// another's.
 pub fn folders(pins: &Path) -> Vec<PathBuf> {
+    if !load::is_on_bpffs(pins) {
+        return Vec::new();
+    }
+    let is_layout =
+        |name: &str| name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
     let entries = fs::read_dir(pins).into_iter().flatten().flatten();
-    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    dirs.map(|entry| entry.path()).collect()
+    let layouts = entries.filter(|entry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && entry.file_name().to_str().is_some_and(is_layout)
+    });
+    layouts.map(|entry| entry.path()).collect()
+}
+
+/// Removes what is pinned of all layouts, and their folder where nothing else is in it.
+pub fn remove(pins: &Path) -> io::Result<()> {
+    let folders = folders(pins);
+    folders.iter().try_for_each(fs::remove_dir_all)?;
+    if !load::is_on_bpffs(pins) {
+        return Ok(());
+    }
+    match fs::remove_dir(pins) {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) =>
+        {
+            Ok(())
+        }
+        removed => removed,
+    }
 }
 
 /// The pods that are attached with what is pinned in a layout's folder.

@@ -1,6 +1,6 @@
 //! What is known of programs: the habits map, as user space reads and seeds it.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context as _;
 use aya::maps::{HashMap, MapData, MapError};
@@ -99,9 +99,10 @@ impl Habits {
         self.0.insert(program, Habit { tolerant: 1, ..habit }, 0).context(name::HABITS)
     }
 
-    /// Forgets the programs of a pod.
-    pub fn forget(&mut self, pod: PodId) -> anyhow::Result<()> {
-        let programs = bpf::pick(&self.0, |program, _| (program.pod == pod).then_some(program));
+    /// Forgets the programs of these pods.
+    pub fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
+        let is_theirs = |program: Program, _| pods.contains(&program.pod).then_some(program);
+        let programs = bpf::pick(&self.0, is_theirs);
         for program in programs.context(name::HABITS)? {
             match self.0.remove(&program) {
                 Ok(()) | Err(MapError::KeyNotFound) => (),

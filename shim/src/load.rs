@@ -39,9 +39,17 @@ pub struct Settings {
 /// The programs as built by build.rs.
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shunt.o"));
 
-/// Whether everything is pinned. The sock_ops program is pinned last, so where it is, all is.
+/// Whether everything is pinned. The sock_ops program is pinned last, so where it is, all is, unless somebody
+/// has removed a map since.
 pub fn is_complete(pins: &Path) -> bool {
-    pins.join(name::ESTABLISH).exists()
+    [name::ESTABLISH].iter().chain(&name::MAPS).all(|name| pins.join(name).exists())
+}
+
+/// Whether a folder is on a bpffs, or would be if it were made.
+pub fn is_on_bpffs(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|dir| dir.exists());
+    let fs = there.and_then(|dir| statfs(dir).ok());
+    fs.is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
 /// Makes what is pinned complete. Maps that an interrupted load left are used.
@@ -62,11 +70,7 @@ pub fn load(pins: &Path, settings: Settings) -> Result<(), Refusal> {
 }
 
 fn prepare_folder(pins: &Path) -> Result<(), Refusal> {
-    let parent = pins.ancestors().skip(1).find(|dir| dir.exists());
-    let on_bpffs = parent
-        .and_then(|dir| statfs(dir).ok())
-        .is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
-    if !on_bpffs {
+    if !is_on_bpffs(pins) {
         return Err(Refusal::NoBpffs(pins.to_owned()));
     }
     for folder in [name::LINKS, name::GUARDS, name::NO_MPTCP, name::WATCHES] {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     thread::sleep,
     time::{Duration, Instant},
@@ -25,6 +26,8 @@ impl Lock {
             .create(true)
             .truncate(false)
             .write(true)
+            // A fifo in its place must not wait for a reader.
+            .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .with_context(|| format!("cannot open the lock file {}", path.display()))?;
         let deadline = Instant::now() + patience;

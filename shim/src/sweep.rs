@@ -1,7 +1,7 @@
 //! Forgetting pods that are gone, as runtimes lose DELs and none in use calls GC: all of them by whoever
 //! does so regularly, as `watch` does, and else some with each ADD.
 
-use std::fs::File;
+use std::{collections::BTreeSet, fs::File};
 
 use anyhow::Context as _;
 use nix::{
@@ -9,7 +9,10 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use crate::{datapath::Datapath, layout::PodId};
+use crate::{
+    datapath::Datapath,
+    layout::{Node, PodId},
+};
 
 /// How many pods an ADD looks at. It brings one itself, so that what is left behind stays a small part of all.
 pub const SHARE: usize = 16;
@@ -54,7 +57,9 @@ impl Datapath {
         }
         let known = self.known()?;
         let shares = known.len().div_ceil(SHARE).max(1);
-        let share = known.chunks(SHARE).nth(self.node()?.accelerated as usize % shares);
+        let Node { accelerated, not_accelerated, .. } = self.node()?;
+        let tries = (accelerated + not_accelerated.total()) as usize;
+        let share = known.chunks(SHARE).nth(tries % shares);
         self.forget_gone(share.unwrap_or_default())
     }
 
@@ -72,11 +77,13 @@ impl Datapath {
     }
 
     fn forget_gone(&mut self, pods: &[PodId]) -> anyhow::Result<()> {
+        let mut gone = BTreeSet::new();
         for pod in pods {
             if !self.is_attached(*pod)? {
-                self.forget(*pod)?;
+                gone.insert(*pod);
             }
         }
-        Ok(())
+        // Each time it goes through all of the maps.
+        if gone.is_empty() { Ok(()) } else { self.forget(&gone) }
     }
 }

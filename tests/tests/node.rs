@@ -18,6 +18,7 @@ mod owners;
 mod prev_result;
 mod replaced;
 mod rivals;
+mod strangers;
 mod told;
 mod versions;
 mod width;
@@ -59,6 +60,7 @@ pub fn tests() -> Vec<Trial> {
         made_lists::tests(),
         anothers::tests(),
         failing::tests(),
+        strangers::tests(),
     ];
     let lacking = "no cnitool: CNITOOL is not set, `make test` does";
     tests.into_iter().flatten().map(|trial| needs(trial, libcni, lacking)).collect()

@@ -36,6 +36,13 @@ pub struct NotAccelerated {
     pub refused: u64,
 }
 
+impl NotAccelerated {
+    pub fn total(&self) -> u64 {
+        let Self { no_cgroup, foreign_program, full, refused } = *self;
+        no_cgroup + foreign_program + full + refused
+    }
+}
+
 /// In which cases FIONREAD tells the truth of a socket in the sockhash, found by trial.
 pub struct Fionread;
 

@@ -72,7 +72,7 @@ impl Host {
             format!("--pin-path={}", pins.display()),
             format!("--lock-file={}", lock.display()),
         ];
-        if command != "uninstall" {
+        if !["uninstall", "upgrade"].contains(&command) {
             arguments.push(format!("--binary={}", tests::cni::shunt()?.display()));
         }
         Ok(arguments)
