@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
-use shim::{datapath, drain, layout::SocketState};
+use shim::{datapath, drain, layout::SocketState, pins};
 
 use crate::{
     output::{Exit, Output},
@@ -85,7 +85,7 @@ pub fn all(pins: &Path, patience: Patience, progress: impl FnMut(&Left)) -> anyh
 }
 
 fn folders(pins: &Path) -> Vec<PathBuf> {
-    let mut folders = datapath::folders(pins);
+    let mut folders = pins::folders(pins);
     folders.retain(|folder| drain::is_possible(folder));
     folders
 }

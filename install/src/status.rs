@@ -12,9 +12,10 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 use shim::{
-    datapath::{self, Datapath},
+    datapath::Datapath,
     drain,
     layout::{Counters, Node, PodId, SocketState, VERSION},
+    pins,
 };
 
 use crate::{
@@ -143,7 +144,7 @@ fn report(paths: &paths::Datapath, programs: bool) -> anyhow::Result<Report> {
         pods: Vec::new(),
         programs: None,
     };
-    for folder in datapath::folders(pins) {
+    for folder in pins::folders(pins) {
         if !folder.ends_with(VERSION) {
             let sockets = shim::connections::Connections::open(&folder).and_then(|it| it.cookies());
             report.others.insert(folder.display().to_string(), sockets.map_or(0, |it| it.len()));
@@ -154,7 +155,7 @@ fn report(paths: &paths::Datapath, programs: bool) -> anyhow::Result<Report> {
         report.programs = Some(programs::of_node(&mut datapath)?);
     }
     report.observing = datapath.is_observing()?;
-    report.draining = drain::is_draining(&datapath::folder(pins))?;
+    report.draining = drain::is_draining(&pins::folder(pins))?;
     report.node = Some(datapath.node()?);
     report.pods = pods_of(&datapath).context("cannot read what is pinned")?;
     Ok(report)

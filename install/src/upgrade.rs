@@ -5,13 +5,7 @@ use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use shim::{
-    cgroup::Cgroup,
-    datapath::{self, Datapath},
-    drain,
-    layout::VERSION,
-    lock::Lock,
-};
+use shim::{cgroup::Cgroup, datapath::Datapath, drain, layout::VERSION, lock::Lock, pins};
 
 use crate::{
     adopt::{Adopted, Adoption},
@@ -68,7 +62,7 @@ impl Upgrade {
         // A node that shunt is leaving gets no pins any more; one without a claim was set up by hand.
         let claim = Claim::stake(&self.datapath.lock_file, &self.cni, Purpose::Resume)?;
         let pins = &self.datapath.pin_path;
-        if datapath::folders(pins).is_empty() {
+        if pins::folders(pins).is_empty() {
             output.print(&Report::default());
             return Ok(Exit::Done);
         }
@@ -76,10 +70,8 @@ impl Upgrade {
         let held = lock()?;
         let datapath = Datapath::open_or_load(pins, settings::of_node(&self.cni.net_dir, None))?;
         let pods = datapath.upgrade()?;
-        let others: Vec<_> = datapath::folders(pins)
-            .into_iter()
-            .filter(|folder| !folder.ends_with(VERSION))
-            .collect();
+        let others: Vec<_> =
+            pins::folders(pins).into_iter().filter(|folder| !folder.ends_with(VERSION)).collect();
         // No socket may enter both: the other layouts' stop before this one begins.
         let (used, dead): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|folder| drain::is_possible(folder));
@@ -104,7 +96,7 @@ impl Upgrade {
 
     /// Attaches the pods of other layouts to this one too.
     fn adopt(&self, folders: &[PathBuf]) -> anyhow::Result<Vec<Adopted>> {
-        let pods: Vec<_> = folders.iter().flat_map(|folder| datapath::attached(folder)).collect();
+        let pods: Vec<_> = folders.iter().flat_map(|folder| pins::attached(folder)).collect();
         if pods.is_empty() {
             return Ok(Vec::new());
         }

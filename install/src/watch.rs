@@ -22,7 +22,7 @@ use nix::{
         signalfd::SignalFd,
     },
 };
-use shim::{cgroup, datapath, habits::Habits, load, lock::Lock, sleepers, sweep::Sweeper};
+use shim::{cgroup, datapath, habits::Habits, load, lock::Lock, pins, sleepers, sweep::Sweeper};
 
 use crate::{
     binary::{self, Binary},
@@ -252,7 +252,7 @@ impl Watcher {
     }
 
     fn look_at_sleepers(&self) -> Result<usize> {
-        let folder = datapath::folder(&self.host.datapath.pin_path);
+        let folder = pins::folder(&self.host.datapath.pin_path);
         if !load::is_complete(&folder) {
             return Ok(0);
         }

@@ -257,7 +257,7 @@ impl World for Host {
             )),
             Part::Binary | Part::NetDirs => fs::remove_file(&path),
             // No plugin is then at work with them.
-            Part::Pins => self.locked(|| shim::datapath::remove(&path)),
+            Part::Pins => self.locked(|| shim::pins::remove(&path)),
             Part::LockFile => self.locked(|| fs::remove_file(&path)),
         };
         match removed {

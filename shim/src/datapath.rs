@@ -3,9 +3,8 @@
 //! All state is in the pins: a process that dies leaves nothing that the next one cannot see.
 
 use std::{
-    collections::BTreeSet,
     fs,
-    io::{self, ErrorKind},
+    io::ErrorKind,
     net::{IpAddr, Ipv6Addr},
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
@@ -29,16 +28,17 @@ use crate::{
     layout::*,
     listeners,
     load::{self, Settings},
+    pins,
     refusal::Refusal,
 };
 
 /// Whoever changes something through this holds the [`crate::lock::Lock`].
 pub struct Datapath {
     pub(crate) pins: PathBuf,
-    pods: HashMap<MapData, PodId, Pod>,
-    pod_ips: HashMap<MapData, Address, PodIp>,
-    attachments: HashMap<MapData, Attachment, Attached>,
-    habits: Habits,
+    pub(crate) pods: HashMap<MapData, PodId, Pod>,
+    pub(crate) pod_ips: HashMap<MapData, Address, PodIp>,
+    pub(crate) attachments: HashMap<MapData, Attachment, Attached>,
+    pub(crate) habits: Habits,
     node: Array<MapData, Node>,
     listeners: OwnedFd,
     cgroup_pod: OwnedFd,
@@ -68,14 +68,14 @@ pub struct Wants {
 impl Datapath {
     /// What is pinned below `pins` with this layout, loaded and pinned first if need be.
     pub fn open_or_load(pins: &Path, settings: Settings) -> Result<Self, Refusal> {
-        let pins = folder(pins);
+        let pins = pins::folder(pins);
         load::load(&pins, settings)?;
         Ok(Self::open_pins(&pins)?)
     }
 
     /// What is pinned below `pins` with this layout; `None` if nothing is.
     pub fn open(pins: &Path) -> Result<Option<Self>, Refusal> {
-        let pins = folder(pins);
+        let pins = pins::folder(pins);
         if !load::is_complete(&pins) {
             return Ok(None);
         }
@@ -243,29 +243,7 @@ impl Datapath {
         self.sweep()
     }
 
-    /// What tells of the pods, the attachments, goes last: who dies in here leaves them to the next sweep.
-    pub(crate) fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
-        pods.iter().try_for_each(|pod| self.unpin(*pod))?;
-        let ips = bpf::pick(&self.pod_ips, |ip, owner| pods.contains(&owner.pod).then_some(ip));
-        for ip in ips.context(name::POD_IPS)? {
-            gone(self.pod_ips.remove(&ip))?;
-        }
-        for pod in pods {
-            if let Some(Pod { counters, .. }) = self.pod(*pod)? {
-                self.note(|node| node.gone += counters);
-            }
-            // Without it the programs note no habits.
-            gone(self.pods.remove(pod))?;
-        }
-        self.habits.forget(pods)?;
-        let is_theirs = |key, at: Attached| pods.contains(&at.pod).then_some(key);
-        for attachment in self.pick_attached(is_theirs)? {
-            gone(self.attachments.remove(&attachment))?;
-        }
-        Ok(())
-    }
-
-    fn unpin(&self, pod: PodId) -> anyhow::Result<()> {
+    pub(crate) fn unpin(&self, pod: PodId) -> anyhow::Result<()> {
         for folder in PER_POD {
             let pin = self.link_pin(folder, pod);
             match fs::remove_file(&pin) {
@@ -295,7 +273,7 @@ impl Datapath {
     }
 
     pub fn is_attached(&self, pod: PodId) -> anyhow::Result<bool> {
-        is_attached(&self.pins, pod)
+        pins::is_attached(&self.pins, pod)
     }
 
     /// Puts this build's programs in the place of those that are pinned, and behind every link.
@@ -307,7 +285,7 @@ impl Datapath {
         // The costly way is nobody's choice but the operator's, who is not asked again.
         let syscalls = self.node()?.watch == Watch::Syscalls as u64;
         load::load_and_pin(&self.pins, syscalls.then_some(Watch::Syscalls))?;
-        let pods = attached(&self.pins);
+        let pods = pins::attached(&self.pins);
         for (folder, program) in [
             (name::NO_MPTCP, name::SOCK_CREATE),
             (name::GUARDS, name::SETSOCKOPT),
@@ -378,7 +356,7 @@ impl Datapath {
         });
     }
 
-    fn note(&mut self, change: impl FnOnce(&mut Node)) {
+    pub(crate) fn note(&mut self, change: impl FnOnce(&mut Node)) {
         let noted = self.node().and_then(|mut node| {
             change(&mut node);
             Ok(self.node.set(0, node, 0)?)
@@ -421,60 +399,6 @@ impl Datapath {
     }
 }
 
-/// The folders of all layouts that anything is pinned of; this one's may be among them. What else is there is
-/// another's.
-pub fn folders(pins: &Path) -> Vec<PathBuf> {
-    if !load::is_on_bpffs(pins) {
-        return Vec::new();
-    }
-    let is_layout =
-        |name: &str| name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
-    let entries = fs::read_dir(pins).into_iter().flatten().flatten();
-    let layouts = entries.filter(|entry| {
-        entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && entry.file_name().to_str().is_some_and(is_layout)
-    });
-    layouts.map(|entry| entry.path()).collect()
-}
-
-/// Removes what is pinned of all layouts, and their folder where nothing else is in it.
-pub fn remove(pins: &Path) -> io::Result<()> {
-    let folders = folders(pins);
-    folders.iter().try_for_each(fs::remove_dir_all)?;
-    if !load::is_on_bpffs(pins) {
-        return Ok(());
-    }
-    match fs::remove_dir(pins) {
-        Err(error)
-            if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) =>
-        {
-            Ok(())
-        }
-        removed => removed,
-    }
-}
-
-/// The pods that are attached with what is pinned in a layout's folder.
-pub fn attached(folder: &Path) -> Vec<PodId> {
-    let links = fs::read_dir(folder.join(name::LINKS)).into_iter().flatten().flatten();
-    let ids = links.filter_map(|link| link.file_name().to_str()?.parse().ok());
-    ids.filter(|pod| is_attached(folder, *pod).unwrap_or(true)).collect()
-}
-
-/// Whether the pod's link is pinned and its cgroup still exists.
-fn is_attached(folder: &Path, pod: PodId) -> anyhow::Result<bool> {
-    match bpf::open_pin(&folder.join(name::LINKS).join(pod.to_string())) {
-        Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).context("the pod's link"),
-    }
-}
-
-/// The folder of this layout.
-pub fn folder(pins: &Path) -> PathBuf {
-    pins.join(VERSION)
-}
-
 fn cut<const N: usize>(name: &str) -> [u8; N] {
     let bytes = name.as_bytes();
     padded(&bytes[..bytes.len().min(N - 1)]).unwrap_or([0; N])
@@ -499,7 +423,7 @@ fn found<T>(value: Result<T, MapError>) -> anyhow::Result<Option<T>> {
     }
 }
 
-fn gone(removed: Result<(), MapError>) -> anyhow::Result<()> {
+pub(crate) fn gone(removed: Result<(), MapError>) -> anyhow::Result<()> {
     match removed {
         Err(MapError::SyscallError(SyscallError { io_error, .. }))
             if io_error.kind() == ErrorKind::NotFound =>

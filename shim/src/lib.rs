@@ -38,6 +38,8 @@ pub mod neighbours;
 #[cfg(feature = "std")]
 pub mod paths;
 #[cfg(feature = "std")]
+pub mod pins;
+#[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]
 mod process;

@@ -10,8 +10,9 @@ use nix::{
 };
 
 use crate::{
-    datapath::Datapath,
-    layout::{Node, PodId},
+    bpf,
+    datapath::{Datapath, gone},
+    layout::{Attached, Node, Pod, PodId, name},
 };
 
 /// How many pods an ADD looks at. It brings one itself, so that what is left behind stays a small part of all.
@@ -76,14 +77,36 @@ impl Datapath {
         Ok(known)
     }
 
+    /// What tells of the pods, the attachments, goes last: who dies in here leaves them to the next sweep.
+    pub(crate) fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
+        pods.iter().try_for_each(|pod| self.unpin(*pod))?;
+        let ips = bpf::pick(&self.pod_ips, |ip, owner| pods.contains(&owner.pod).then_some(ip));
+        for ip in ips.context(name::POD_IPS)? {
+            gone(self.pod_ips.remove(&ip))?;
+        }
+        for pod in pods {
+            if let Some(Pod { counters, .. }) = self.pod(*pod)? {
+                self.note(|node| node.gone += counters);
+            }
+            // Without it the programs note no habits.
+            gone(self.pods.remove(pod))?;
+        }
+        self.habits.forget(pods)?;
+        let is_theirs = |key, at: Attached| pods.contains(&at.pod).then_some(key);
+        for attachment in self.pick_attached(is_theirs)? {
+            gone(self.attachments.remove(&attachment))?;
+        }
+        Ok(())
+    }
+
     fn forget_gone(&mut self, pods: &[PodId]) -> anyhow::Result<()> {
-        let mut gone = BTreeSet::new();
+        let mut ended = BTreeSet::new();
         for pod in pods {
             if !self.is_attached(*pod)? {
-                gone.insert(*pod);
+                ended.insert(*pod);
             }
         }
         // Each time it goes through all of the maps.
-        if gone.is_empty() { Ok(()) } else { self.forget(&gone) }
+        if ended.is_empty() { Ok(()) } else { self.forget(&ended) }
     }
 }

@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use shim::{
     cgroup::Cgroup,
-    datapath::{self, Datapath},
+    datapath::Datapath,
     layout::{Cookie, Counters, Habit, Program, Watch},
+    pins,
 };
 use std::{
     cell::Cell,
@@ -216,7 +217,7 @@ impl Node {
 
     /// Where this node's shunt has pinned that object.
     pub fn pin(&self, name: &str) -> PathBuf {
-        datapath::folder(&self.pins).join(name)
+        pins::folder(&self.pins).join(name)
     }
 
     /// Log file of this node's shunt.

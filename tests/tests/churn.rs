@@ -5,8 +5,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 use shim::{
     cgroup::Cgroup,
-    datapath,
     layout::{Address, PodId, name, text},
+    pins,
 };
 use std::{
     collections::BTreeMap,
@@ -122,8 +122,8 @@ fn killed_at_random_moments() -> Result<()> {
 
     // The kernel detaches a removed cgroup's links a little later.
     let deadline = Instant::now() + PATIENCE;
-    let folder = datapath::folder(&node.pins);
-    while datapath::attached(&folder).len() > ids.len() {
+    let folder = pins::folder(&node.pins);
+    while pins::attached(&folder).len() > ids.len() {
         ensure!(Instant::now() < deadline, "pods that are gone are still attached");
         thread::sleep(Duration::from_millis(10));
     }

@@ -252,7 +252,7 @@ fn upgrade_to_another_layout() -> Result<()> {
     let args = args.each_ref().map(String::as_str);
     let (a, b) = (pod_of(&node, "a", &plugin)?, pod_of(&node, "b", &plugin)?);
     let load = Load::start(&b, &a)?;
-    let older = shim::datapath::folders(&node.pins);
+    let older = shim::pins::folders(&node.pins);
     ensure!(older.len() == 1 && !older[0].ends_with(VERSION), "{older:?}");
     let connections = shim::connections::Connections::open(&older[0])?;
     let on_the_short_way = || Ok(connections.all()?.iter().any(|socket| socket.shunt != 0));
@@ -266,7 +266,7 @@ fn upgrade_to_another_layout() -> Result<()> {
 
     let upgraded = call(&node, "upgrade", &args)?;
     ensure!(upgraded.code == 0 && upgraded.json["removed"] == json!(older), "{upgraded:?}");
-    ensure!(shim::datapath::folders(&node.pins) == [shim::datapath::folder(&node.pins)]);
+    ensure!(shim::pins::folders(&node.pins) == [shim::pins::folder(&node.pins)]);
     ensure!(connections.cookies()?.is_empty());
     // The listener is older than the pods' new programs.
     goes_the_short_way(&node, &a)?;

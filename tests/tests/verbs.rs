@@ -9,8 +9,8 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use shim::{
     cgroup::Cgroup,
-    datapath,
     layout::{Address, PodId, name},
+    pins,
     sweep::SHARE,
 };
 use std::{
@@ -283,8 +283,8 @@ fn add_sweeps_a_share() -> Result<()> {
 
 /// The kernel detaches a removed cgroup's links a little later, from a work queue.
 fn is_detached(node: &Node, left: usize) -> Result<()> {
-    let (folder, deadline) = (datapath::folder(&node.pins), Instant::now() + PATIENCE);
-    while datapath::attached(&folder).len() > left {
+    let (folder, deadline) = (pins::folder(&node.pins), Instant::now() + PATIENCE);
+    while pins::attached(&folder).len() > left {
         ensure!(Instant::now() < deadline, "still attached");
         thread::sleep(Duration::from_millis(2));
     }

@@ -3,12 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use shim::{
-    datapath::{self, Datapath},
-    drain,
-    layout::VERSION,
-    lock::Lock,
-};
+use shim::{datapath::Datapath, drain, layout::VERSION, lock::Lock, pins};
 
 use super::Finding;
 use crate::width::count;
@@ -26,7 +21,7 @@ pub fn bpffs(pins: &Path) -> Finding {
 }
 
 pub fn pins(pins: &Path) -> Finding {
-    let others = datapath::folders(pins).into_iter().filter(|folder| !folder.ends_with(VERSION));
+    let others = pins::folders(pins).into_iter().filter(|folder| !folder.ends_with(VERSION));
     let others: Vec<_> = others.map(|folder| folder.display().to_string()).collect();
     if !others.is_empty() {
         let found = format!("{} are of another layout", others.join(", "));
@@ -36,7 +31,7 @@ pub fn pins(pins: &Path) -> Finding {
         Ok(None) => {
             Finding::ok("pins", "nothing is pinned; that is done when the first pod is made")
         }
-        Ok(Some(datapath)) if drain::is_draining(&datapath::folder(pins)).unwrap_or(false) => {
+        Ok(Some(datapath)) if drain::is_draining(&pins::folder(pins)).unwrap_or(false) => {
             let found = format!("{}, drained: no connection is accelerated", pods(&datapath));
             Finding::limited("pins", found, "call `shuntctl drain --resume`")
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scale::scaled;
-use shim::datapath;
+use shim::pins;
 use std::{
     fs::{File, OpenOptions},
     process::Child,
@@ -258,7 +258,7 @@ fn sweeps_for_add() -> Result<()> {
         anyhow::Ok(pod)
     };
     let known = || anyhow::Ok(host.node.datapath()?.attachments()?.len());
-    let attached = || datapath::attached(&datapath::folder(&host.node.pins)).len();
+    let attached = || pins::attached(&pins::folder(&host.node.pins)).len();
     let mut watch = Watch::start(&host, &["--sweep=1h"])?;
     until("it sweeps", || Ok(host.node.datapath()?.is_swept()?.then_some(())))?;
     add(0)?.lose()?;

@@ -65,7 +65,7 @@ fn counters(pod: &mesh::Pod) -> Result<Option<Counters>> {
 }
 
 fn links() -> Result<Vec<PathBuf>> {
-    let links = fs::read_dir(shim::datapath::folder(Path::new(PINS)).join("links"))?;
+    let links = fs::read_dir(shim::pins::folder(Path::new(PINS)).join("links"))?;
     let mut links = links.map(|link| Ok(link?.path())).collect::<Result<Vec<_>>>()?;
     links.sort();
     Ok(links)

@@ -47,7 +47,7 @@ fn pins_of_others() -> Result<()> {
     ensure!(host.shuntctl("upgrade", &[])?.code == 0);
     let left = host.uninstall()?;
     ensure!(left.code == 0 && !left.json["removed"].to_string().contains("bpf"), "{left:?}");
-    let layouts = shim::datapath::folders(&host.node.pins);
+    let layouts = shim::pins::folders(&host.node.pins);
     ensure!(others.iter().all(|pin| pin.exists()) && layouts.is_empty(), "{layouts:?}");
     Ok(fs::remove_dir_all(&host.node.pins)?)
 }

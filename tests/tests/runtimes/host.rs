@@ -3,10 +3,7 @@
 use crate::{folder, readme};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use shim::{
-    datapath::{self, Datapath},
-    layout::name,
-};
+use shim::{datapath::Datapath, layout::name, pins};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -149,7 +146,7 @@ impl Host {
             ensure!(Instant::now() < deadline, "sockets are left: {:?}", left.all()?);
             sleep(Duration::from_millis(50));
         }
-        let links = fs::read_dir(datapath::folder(&pins).join(name::LINKS))?.count();
+        let links = fs::read_dir(pins::folder(&pins).join(name::LINKS))?.count();
         let (pods, ips) = (datapath.pods()?.len(), datapath.pod_ips()?.len());
         let left = [links, pods, ips, datapath.attachments()?.len()];
         ensure!(left == [0; 4], "links, pods, addresses and attachments that are left: {left:?}");

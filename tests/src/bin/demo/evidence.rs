@@ -3,8 +3,9 @@
 use crate::mesh::Mesh;
 use anyhow::{Context, Result, ensure};
 use shim::{
-    datapath::{self, Datapath},
+    datapath::Datapath,
     layout::{Counters, name},
+    pins,
 };
 use std::path::Path;
 use tests::bpftool;
@@ -35,7 +36,7 @@ pub fn read(mesh: &Mesh, pins: &Path) -> Result<Evidence> {
         pods.push((pod.name.clone(), entry.counters));
     }
     let dump = |map| {
-        let pin = datapath::folder(pins).join(map).display().to_string();
+        let pin = pins::folder(pins).join(map).display().to_string();
         let args = ["map", "dump", "pinned", &pin];
         Ok((format!("bpftool {}", args.join(" ")), bpftool::text(args)?))
     };
