@@ -83,7 +83,11 @@ pub fn next(error: &anyhow::Error, mend: &str) -> String {
     match (is_refused, nix::unistd::geteuid().is_root()) {
         (false, _) => mend.into(),
         (true, false) => "run it as root".into(),
-        (true, true) => "run it as a root that has all capabilities, as CAP_BPF".into(),
+        (true, true) => {
+            "run it as a root that has all capabilities, as CAP_BPF; if it has, see by lsattr(1) \
+                         whether a file is immutable"
+                .into()
+        }
     }
 }
 
