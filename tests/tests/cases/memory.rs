@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
     };
     vec![
         one("cases::memory::of_16_connections", Node::learning, 16, 32 << 20),
+        one("cases::memory::of_16_connections_by_name", Node::new, 16, 32 << 20),
         one("cases::memory::of_64_connections", Node::new, 64, 48 << 20),
         one("cases::memory::of_64_connections_with_room", Node::new, 64, 128 << 20),
     ]
