@@ -42,7 +42,7 @@ pub fn active(ctx: &SockOpsContext) {
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
     let remote = remote_address(ctx);
-    let is_local = is_pod(remote) || came_by_loopback(ctx);
+    let is_local = is_on_this_node(remote) || came_by_loopback(ctx);
     if !is_local && !is_service(&pod.policy, remote) {
         return add(&mut pod.counters.not_paired.remote, 1);
     }
@@ -188,13 +188,13 @@ fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
     hash.is_some() && hash == fields::read::<u32>(sock, at.sock_txhash)
 }
 
-/// Whether an address is a pod's of this node. An entry costs its socket a longer way for every message, so:
-/// never a guess. Loopback is none: NAT may send that elsewhere, and what it does not comes in by that device.
+/// Whether an address is on this node for certain. An entry costs its socket a longer way for
+/// every message, so: never a guess.
 #[inline(always)]
-fn is_pod(remote: [u32; 4]) -> bool {
+fn is_on_this_node(remote: [u32; 4]) -> bool {
     // SAFETY: sixteen bytes either way, in network order.
     let address = unsafe { core::mem::transmute::<[u32; 4], Address>(remote) };
-    POD_IPS.get_ptr(address).is_some()
+    is_loopback(remote) || POD_IPS.get_ptr(address).is_some()
 }
 
 /// Whether the SYN-ACK that the callback is for came in by the loopback device: then a socket of the
@@ -231,6 +231,15 @@ fn remote_address(ctx: &SockOpsContext) -> [u32; 4] {
 #[inline(always)]
 fn is_service(policy: &Policy, remote: [u32; 4]) -> bool {
     policy.service_cidrs.iter().any(|cidr| cidr.holds(remote))
+}
+
+#[inline(always)]
+fn is_loopback(ip: [u32; 4]) -> bool {
+    match ip.map(u32::from_be) {
+        [0, 0, 0xffff, v4] => v4 >> 24 == 127,
+        [0, 0, 0, 1] => true,
+        _ => false,
+    }
 }
 
 #[inline(always)]
