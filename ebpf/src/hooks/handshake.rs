@@ -31,7 +31,7 @@ const V4_MAPPED: u32 = 0xffff_u32.to_be();
 pub fn active(ctx: &SockOpsContext) {
     let id = maps::current_pod();
     let Some(pod) = maps::pod(id) else { return };
-    if excluded(ctx, &pod.policy) {
+    if excluded(&pod.policy, remote_port(ctx)) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
     }
     if maps::is_draining() {
@@ -58,12 +58,8 @@ pub fn active(ctx: &SockOpsContext) {
     let blocking = connecting.blocking as u16;
     let program = Program { pod: id, name: connecting.name, blocking, ..Program::default() };
     let waits = connecting.blocking | connecting.io_uring != 0;
-    // What is on its way to a socket that was in the sockhash would come out of its next connection.
-    let is_new = if connecting.entered == 0 { Ok(()) } else { Err(Reasons::LEFT) };
-    let admitted = is_new.and_then(|()| admit::end(flow, pod, &program, waits));
-    match admitted.and_then(|()| enter(ctx, flow)) {
-        Ok(()) => connecting.entered = 1,
-        Err(why) => stays_plain(ctx, flow, why),
+    if let Err(why) = admit::end(flow, pod, &program, waits).and_then(|()| enter(ctx, flow)) {
+        stays_plain(ctx, flow, why);
     }
     leave_for_peer(pair, flow.own);
 }
@@ -91,7 +87,7 @@ pub fn passive(ctx: &SockOpsContext) {
     // Another program runs after this one and may take away callbacks here, as it did there.
     let is_overruled = peer.entered != 0 && overruled::has_lost(&peer) || overruled::is_known(pod);
     let not_paired = &mut pod.counters.not_paired;
-    let left_alone = if excluded(ctx, &pod.policy) {
+    let left_alone = if excluded(&pod.policy, port) {
         Some(&mut not_paired.excluded_port)
     } else if maps::is_draining() {
         Some(&mut not_paired.draining)
@@ -243,10 +239,8 @@ fn is_loopback(ip: [u32; 4]) -> bool {
 }
 
 #[inline(always)]
-fn excluded(ctx: &SockOpsContext, policy: &Policy) -> bool {
-    let ports = [field!(ctx, local_port) as u16, remote_port(ctx)];
-    ports.contains(&WAYPOINT_PORT)
-        || policy.excluded_ports.iter().any(|excluded| *excluded != 0 && ports.contains(excluded))
+fn excluded(policy: &Policy, port: u16) -> bool {
+    port == WAYPOINT_PORT || policy.excluded_ports.contains(&port)
 }
 
 /// The context has it in network order, as a word.

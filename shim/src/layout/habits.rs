@@ -160,8 +160,6 @@ pub struct Connecting {
     pub io_uring: u32,
     /// Address of its `struct sock`.
     pub sock: u64,
-    /// 1: it was in the sockhash, in this connection or one before.
-    pub entered: u64,
 }
 
 /// Value of the watched map: a socket of an attached pod, by its cookie.
