@@ -248,7 +248,7 @@ impl Watcher {
     fn no_bpffs(&self) -> Option<String> {
         let pins = &self.host.datapath.pin_path;
         let why = || format!("{} is not on a bpffs: pods stay plain TCP", pins.display());
-        (!load::is_on_bpffs(pins)).then(why)
+        (!pins::is_on_bpffs(pins)).then(why)
     }
 
     fn look_at_sleepers(&self) -> Result<usize> {

@@ -15,14 +15,12 @@ use aya::{
     util::online_cpus,
 };
 use aya_obj::Object;
-use nix::sys::{
-    statfs::{BPF_FS_MAGIC, statfs},
-    sysinfo::sysinfo,
-};
+use nix::sys::sysinfo::sysinfo;
 
 use crate::{
     bpf, btf,
     layout::{Fionread, MIN_PAIRS, MIN_SOCKETS, Node, Watch, name},
+    pins,
     refusal::Refusal,
     watchers::{self, Found},
 };
@@ -45,13 +43,6 @@ pub fn is_complete(pins: &Path) -> bool {
     [name::ESTABLISH].iter().chain(&name::MAPS).all(|name| pins.join(name).exists())
 }
 
-/// Whether a folder is on a bpffs, or would be if it were made.
-pub fn is_on_bpffs(folder: &Path) -> bool {
-    let there = folder.ancestors().find(|dir| dir.exists());
-    let fs = there.and_then(|dir| statfs(dir).ok());
-    fs.is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
-}
-
 /// Makes what is pinned complete. Maps that an interrupted load left are used.
 ///
 /// # Errors
@@ -70,7 +61,7 @@ pub fn load(pins: &Path, settings: Settings) -> Result<(), Refusal> {
 }
 
 fn prepare_folder(pins: &Path) -> Result<(), Refusal> {
-    if !is_on_bpffs(pins) {
+    if !pins::is_on_bpffs(pins) {
         return Err(Refusal::NoBpffs(pins.to_owned()));
     }
     for folder in [name::LINKS, name::GUARDS, name::NO_MPTCP, name::WATCHES] {

@@ -8,12 +8,19 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::{
     bpf,
     layout::{PodId, VERSION, name},
-    load,
 };
+
+/// Whether a folder is on a bpffs, or would be if it were made.
+pub fn is_on_bpffs(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|dir| dir.exists());
+    let fs = there.and_then(|dir| statfs(dir).ok());
+    fs.is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}
 
 /// The folder of this layout.
 pub fn folder(pins: &Path) -> PathBuf {
@@ -23,7 +30,7 @@ pub fn folder(pins: &Path) -> PathBuf {
 /// The folders of all layouts that anything is pinned of; this one's may be among them. What else is there is
 /// another's.
 pub fn folders(pins: &Path) -> Vec<PathBuf> {
-    if !load::is_on_bpffs(pins) {
+    if !is_on_bpffs(pins) {
         return Vec::new();
     }
     let is_layout =
@@ -38,11 +45,10 @@ pub fn folders(pins: &Path) -> Vec<PathBuf> {
 
 /// Removes what is pinned of all layouts, and their folder where nothing else is in it.
 pub fn remove(pins: &Path) -> io::Result<()> {
-    let folders = folders(pins);
-    folders.iter().try_for_each(fs::remove_dir_all)?;
-    if !load::is_on_bpffs(pins) {
+    if !is_on_bpffs(pins) {
         return Ok(());
     }
+    folders(pins).iter().try_for_each(fs::remove_dir_all)?;
     match fs::remove_dir(pins) {
         Err(error)
             if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) =>

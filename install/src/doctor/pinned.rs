@@ -2,22 +2,20 @@
 
 use std::{path::Path, time::Duration};
 
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use shim::{datapath::Datapath, drain, layout::VERSION, lock::Lock, pins};
 
 use super::Finding;
 use crate::width::count;
 
 pub fn bpffs(pins: &Path) -> Finding {
-    let there = pins.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
-    match statfs(there).map(|fs| fs.filesystem_type()) {
-        Ok(BPF_FS_MAGIC) => Finding::ok("bpffs", format!("{} is on one", pins.display())),
-        _ => Finding::no(
-            "bpffs",
-            format!("{} is not on a bpffs", pins.display()),
-            "mount -t bpf bpf /sys/fs/bpf, or name another folder with --pin-path",
-        ),
+    if pins::is_on_bpffs(pins) {
+        return Finding::ok("bpffs", format!("{} is on one", pins.display()));
     }
+    Finding::no(
+        "bpffs",
+        format!("{} is not on a bpffs", pins.display()),
+        "mount -t bpf bpf /sys/fs/bpf, or name another folder with --pin-path",
+    )
 }
 
 pub fn pins(pins: &Path) -> Finding {
