@@ -75,7 +75,7 @@ impl Habits {
     ) -> anyhow::Result<()> {
         let connects = Program { pod, name, ..Program::default() };
         match self.0.get(&connects, 0) {
-            Ok(habit) if habit.trusted == Habit::NAMED => {
+            Ok(habit) if habit.named != 0 => {
                 self.trust(Program { pod, port, ..Program::default() }, habit.polls != 0)
             }
             Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
@@ -88,7 +88,7 @@ impl Habits {
             Err(MapError::KeyNotFound) => Habit::default(),
             known => known.context(name::HABITS)?,
         };
-        let habit = Habit { trusted: Habit::NAMED, polls: polls.into(), ..habit };
+        let habit = Habit { trusted: Habit::NAMED, named: 1, polls: polls.into(), ..habit };
         self.0.insert(program, habit, 0).context(name::HABITS)
     }
 

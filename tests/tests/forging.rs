@@ -62,11 +62,12 @@ struct Outcome {
 }
 
 /// A connection between a client and a server, an attack on it by somebody who knows its numbers,
-/// and beside it a connection that nobody attacks. `forge` gives the forged ends, all established.
+/// and beside it a connection that nobody attacks. `forge` gives the forged ends, all established, in a pod of that
+/// address.
 fn attack(
     accelerated_client: bool,
     hold: Option<&str>,
-    forge: fn(Pair) -> Result<Vec<Stream>>,
+    forge: fn(Pair, Ipv4Addr) -> Result<Vec<Stream>>,
 ) -> Result<Outcome> {
     let node = Node::new("forging")?;
     let (server, other, forger) = (node.pod("server")?, node.pod("other")?, node.pod("forger")?);
@@ -93,7 +94,7 @@ fn attack(
 
     let (forged, inject, over) = (Signal::new()?, Signal::new()?, Signal::new()?);
     let forging = forger.spawn(|| {
-        let mut ends = forge(pair)?;
+        let mut ends = forge(pair, forger.ipv4)?;
         forged.raise()?;
         inject.wait()?;
         for end in &mut ends {
@@ -183,36 +184,37 @@ fn passive_end_for_a_waiting_pod() -> Result<()> {
 fn forged_ends_pair_with_each_other() -> Result<()> {
     let node = Node::new("forged")?;
     let forger = node.pod("forger")?;
-    forger.run(|| both_ends(Pair { active: 1000, passive: 2000 }).map(drop))?;
+    forger.run(|| both_ends(Pair { active: 1000, passive: 2000 }, forger.ipv4).map(drop))?;
     assert_eq!(node.counters(&forger)?.paired, 2);
     Ok(())
 }
 
 /// An active end with these numbers and no peer: in repair mode connect(2) sends nothing.
-fn active_end(numbers: Pair) -> Result<Vec<Stream>> {
+/// It enters, as what it is connected to is a pod's address.
+fn active_end(numbers: Pair, own: Ipv4Addr) -> Result<Vec<Stream>> {
     // What it sends later vanishes, so that nothing closes it.
     command("iptables", "-A INPUT -i lo -p tcp --dport 9 -j DROP")?;
     let socket = new_socket()?;
     set_numbers(&socket, numbers.active, Some(numbers.passive))?;
-    connect(socket.as_raw_fd(), &local(9))?;
+    connect(socket.as_raw_fd(), &at(own, 9))?;
     established(socket, numbers.active, numbers.passive).map(|end| vec![end])
 }
 
 /// Two ends of one connection with these numbers: connect(2) takes a first number that it finds,
 /// and where both connect to each other one of them is the passive end. As that one has listened
 /// before, it passes for an accepted socket.
-fn both_ends(numbers: Pair) -> Result<Vec<Stream>> {
+fn both_ends(numbers: Pair, own: Ipv4Addr) -> Result<Vec<Stream>> {
     command("iptables", "-A INPUT -i lo -p tcp --dport 9001 --syn -j DROP")?;
     let passive = new_socket()?;
-    bind(passive.as_raw_fd(), &local(9002))?;
+    bind(passive.as_raw_fd(), &at(own, 9002))?;
     listen(&passive, Backlog::new(1)?)?;
     shutdown(passive.as_raw_fd(), Shutdown::Read)?;
     set_numbers(&passive, numbers.passive.wrapping_sub(1), None)?;
-    ensure!(connect(passive.as_raw_fd(), &local(9001)) == Err(Errno::EINPROGRESS), "no SYN sent");
+    ensure!(connect(passive.as_raw_fd(), &at(own, 9001)) == Err(Errno::EINPROGRESS), "no SYN sent");
     let active = new_socket()?;
-    bind(active.as_raw_fd(), &local(9001))?;
+    bind(active.as_raw_fd(), &at(own, 9001))?;
     set_numbers(&active, numbers.active.wrapping_sub(1), None)?;
-    let active = Stream::connect_with(active, (Ipv4Addr::LOCALHOST, 9002).into())?;
+    let active = Stream::connect_with(active, (own, 9002).into())?;
     Ok(vec![
         established(active.socket.into(), numbers.active, numbers.passive)?,
         established(passive, numbers.passive, numbers.active)?,
@@ -224,8 +226,8 @@ fn new_socket() -> Result<OwnedFd> {
     Ok(socket(AddressFamily::Inet, SockType::Stream, flags, None)?)
 }
 
-fn local(port: u16) -> SockaddrStorage {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()
+fn at(own: Ipv4Addr, port: u16) -> SockaddrStorage {
+    SocketAddr::from((own, port)).into()
 }
 
 /// TCP_REPAIR_OFF_NO_WP, TCP_RECV_QUEUE, TCP_SEND_QUEUE of linux/tcp.h.

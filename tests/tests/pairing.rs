@@ -1,6 +1,7 @@
 //! Which two sockets are one connection, whatever was rewritten on the way.
 
 mod captured;
+mod kept;
 mod netkit;
 mod services;
 
@@ -17,6 +18,7 @@ use shim::{
     layout::{Attachment, Counters},
 };
 use std::{
+    fs,
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::AsRawFd,
@@ -47,6 +49,8 @@ pub fn tests() -> Vec<Trial> {
         trial("pairing::a_hundred_thousand_connections", a_hundred_thousand_connections),
         trial("pairing::a_socket_that_connects_again", a_socket_that_connects_again),
         trial("pairing::what_leaves_the_node_never_enters", what_leaves_the_node_never_enters),
+        trial("pairing::kept_while_many_others_connect", kept::while_many_others_connect),
+        trial("pairing::kept_by_another_on_a_port", kept::by_the_port_of_another_program),
         trial("pairing::excluded_ports_stay_tcp", excluded_ports_stay_tcp),
         trial("pairing::older_listeners_stay_tcp", older_listeners_stay_tcp),
         needs(
@@ -419,6 +423,7 @@ fn what_leaves_the_node_never_enters() -> Result<()> {
         (counters.paired, counters.not_paired.remote, counters.not_paired.no_peer),
         (0, 2, 2)
     );
+    loopback_elsewhere(&node, &a, &outside)?;
     assert_eq!((counters.shunted.bytes, counters.by_tcp.bytes), (0, 0));
     // The same, where the map is not empty: a connection that stays on the node enters.
     let b = node.pod("b")?;
@@ -447,6 +452,27 @@ fn what_leaves_the_node_never_enters() -> Result<()> {
     Ok(())
 }
 
+/// NAT in the pod sends what is dialled on loopback to another host.
+fn loopback_elsewhere(node: &Node, pod: &Pod, outside: &Pod) -> Result<()> {
+    let task = answering(outside, outside.ipv4.into())?;
+    pod.run(|| {
+        for device in ["all", "eth0"] {
+            fs::write(format!("/proc/sys/net/ipv4/conf/{device}/route_localnet"), "1")?;
+        }
+        let to = outside.ipv4;
+        for rule in [
+            format!("OUTPUT -d 127.0.0.1 -p tcp --dport {PORT} -j DNAT --to {to}"),
+            format!("POSTROUTING -d {to} -j MASQUERADE"),
+        ] {
+            command("iptables", &format!("-t nat -A {rule}"))?;
+        }
+        let stream = Stream::connect((Ipv4Addr::LOCALHOST, PORT), NonBlocking)?;
+        assert_eq!(node.sockets()?.len(), 0, "loopback by NAT");
+        ask(stream)
+    })?;
+    task.join().map(drop)
+}
+
 fn excluded_ports_stay_tcp() -> Result<()> {
     let node = Node::new("excluded")?;
     let mut spec = PodSpec::new("b");
@@ -457,7 +483,19 @@ fn excluded_ports_stay_tcp() -> Result<()> {
     assert_eq!(node.counters(&b)?.not_paired.excluded_port, 1);
     converse((&a, &b), a.ipv4.into(), NonBlocking, answer, ask)?;
     assert_eq!(node.counters(&b)?.not_paired.excluded_port, 2);
-    count.untouched()
+    count.untouched()?;
+    // The client's own port.
+    let server = answering(&a, a.ipv4.into())?;
+    b.run(|| {
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK, None)?;
+        let own = SockaddrStorage::from(SocketAddr::from((b.ipv4, PORT)));
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        bind(fd.as_raw_fd(), &own)?;
+        ask(Stream::connect_with(fd, (a.ipv4, PORT).into())?)
+    })?;
+    server.join()?;
+    assert_eq!(node.counters(&b)?.not_paired.excluded_port, 3);
+    Ok(())
 }
 
 /// A listener that listened before the pod was attached: nothing is known of it.

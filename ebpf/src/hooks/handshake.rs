@@ -31,7 +31,7 @@ const V4_MAPPED: u32 = 0xffff_u32.to_be();
 pub fn active(ctx: &SockOpsContext) {
     let id = maps::current_pod();
     let Some(pod) = maps::pod(id) else { return };
-    if excluded(&pod.policy, remote_port(ctx)) {
+    if excluded(ctx, &pod.policy) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
     }
     if maps::is_draining() {
@@ -42,7 +42,7 @@ pub fn active(ctx: &SockOpsContext) {
     }
     let pair = Pair { active: field!(ctx, snd_nxt), passive: field!(ctx, rcv_nxt) };
     let remote = remote_address(ctx);
-    let is_local = is_on_this_node(remote) || came_by_loopback(ctx);
+    let is_local = is_pod(remote) || came_by_loopback(ctx);
     if !is_local && !is_service(&pod.policy, remote) {
         return add(&mut pod.counters.not_paired.remote, 1);
     }
@@ -58,8 +58,12 @@ pub fn active(ctx: &SockOpsContext) {
     let blocking = connecting.blocking as u16;
     let program = Program { pod: id, name: connecting.name, blocking, ..Program::default() };
     let waits = connecting.blocking | connecting.io_uring != 0;
-    if let Err(why) = admit::end(flow, pod, &program, waits).and_then(|()| enter(ctx, flow)) {
-        stays_plain(ctx, flow, why);
+    // What is on its way to a socket that was in the sockhash would come out of its next connection.
+    let is_new = if connecting.entered == 0 { Ok(()) } else { Err(Reasons::LEFT) };
+    let admitted = is_new.and_then(|()| admit::end(flow, pod, &program, waits));
+    match admitted.and_then(|()| enter(ctx, flow)) {
+        Ok(()) => connecting.entered = 1,
+        Err(why) => stays_plain(ctx, flow, why),
     }
     leave_for_peer(pair, flow.own);
 }
@@ -87,7 +91,7 @@ pub fn passive(ctx: &SockOpsContext) {
     // Another program runs after this one and may take away callbacks here, as it did there.
     let is_overruled = peer.entered != 0 && overruled::has_lost(&peer) || overruled::is_known(pod);
     let not_paired = &mut pod.counters.not_paired;
-    let left_alone = if excluded(&pod.policy, port) {
+    let left_alone = if excluded(ctx, &pod.policy) {
         Some(&mut not_paired.excluded_port)
     } else if maps::is_draining() {
         Some(&mut not_paired.draining)
@@ -184,13 +188,13 @@ fn is_sender(ctx: &SockOpsContext, sock: u64) -> bool {
     hash.is_some() && hash == fields::read::<u32>(sock, at.sock_txhash)
 }
 
-/// Whether an address is on this node for certain. An entry costs its socket a longer way for
-/// every message, so: never a guess.
+/// Whether an address is a pod's of this node. An entry costs its socket a longer way for every message, so:
+/// never a guess. Loopback is none: NAT may send that elsewhere, and what it does not comes in by that device.
 #[inline(always)]
-fn is_on_this_node(remote: [u32; 4]) -> bool {
+fn is_pod(remote: [u32; 4]) -> bool {
     // SAFETY: sixteen bytes either way, in network order.
     let address = unsafe { core::mem::transmute::<[u32; 4], Address>(remote) };
-    is_loopback(remote) || POD_IPS.get_ptr(address).is_some()
+    POD_IPS.get_ptr(address).is_some()
 }
 
 /// Whether the SYN-ACK that the callback is for came in by the loopback device: then a socket of the
@@ -230,17 +234,10 @@ fn is_service(policy: &Policy, remote: [u32; 4]) -> bool {
 }
 
 #[inline(always)]
-fn is_loopback(ip: [u32; 4]) -> bool {
-    match ip.map(u32::from_be) {
-        [0, 0, 0xffff, v4] => v4 >> 24 == 127,
-        [0, 0, 0, 1] => true,
-        _ => false,
-    }
-}
-
-#[inline(always)]
-fn excluded(policy: &Policy, port: u16) -> bool {
-    port == WAYPOINT_PORT || policy.excluded_ports.contains(&port)
+fn excluded(ctx: &SockOpsContext, policy: &Policy) -> bool {
+    let ports = [field!(ctx, local_port) as u16, remote_port(ctx)];
+    ports.contains(&WAYPOINT_PORT)
+        || policy.excluded_ports.iter().any(|excluded| *excluded != 0 && ports.contains(excluded))
 }
 
 /// The context has it in network order, as a word.

@@ -7,7 +7,7 @@ use crate::{
     rules::{budget, bulk, heartbeat, order, overruled, reader, size, trust, verdict::Why},
     state::{
         flow,
-        maps::{self, PAIRS, add},
+        maps::{self, add},
         sockhash,
     },
 };
@@ -64,8 +64,8 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
     if maps::is_draining() {
         return Err(Why::Draining);
     }
-    if flow.peer.cookie == 0 {
-        meet(flow)?;
+    if flow.peer.cookie == 0 && !flow::meet(flow) {
+        return Err(Why::NotMet);
     }
     if !flow::may_send(ctx) {
         return Err(Why::Closing);
@@ -81,18 +81,6 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
     heartbeat::check(flow, policy.heartbeat)?;
     budget::check(flow, size, policy.queue_limit)?;
     if sockhash::redirect(ctx, flow.peer.cookie) { Ok(()) } else { Err(Why::Closing) }
-}
-
-/// The active end learns its peer from what the passive end left.
-#[inline(always)]
-fn meet(flow: &mut Flow) -> Result<(), Why> {
-    let peer = maps::ends(flow).ok_or(Why::NotMet)?.passive;
-    if peer.entered == 0 {
-        return Err(Why::NotMet);
-    }
-    flow.peer = peer;
-    let _ = PAIRS.remove(flow.pair);
-    Ok(())
 }
 
 #[inline(always)]

@@ -81,18 +81,21 @@ fn listens(ctx: &SockOpsContext) {
     listener::mark(ctx);
     let id = maps::current_pod();
     let (Some(pod), Some(name)) = (maps::pod(id), task::process_name()) else { return };
-    let program = Program { pod: id, name, ..Program::default() };
-    let Some(known) = habits::of(&program) else { return };
-    let (trusted, polls, fionread) = (known.trusted, known.polls, known.bad.fionread);
-    if trusted != Habit::NAMED && fionread == 0 {
-        return;
-    }
     let port = field!(ctx, local_port) as u16;
     let accepts = Program { pod: id, port, ..Program::default() };
+    let program = Program { pod: id, name, ..Program::default() };
+    let known = habits::of(&program).map(|known| (known.named, known.polls, known.bad.fionread));
+    let (named, polls, fionread) = known.unwrap_or_default();
+    if named == 0 {
+        habits::is_named_no_more(&accepts);
+        if fionread == 0 {
+            return;
+        }
+    }
     if let Some(habit) = habits::of_or_new(pod, &accepts) {
-        if trusted == Habit::NAMED {
+        if named != 0 {
+            (habit.named, habit.polls) = (named, polls);
             habit.trusted = Habit::NAMED;
-            habit.polls = polls;
         }
         habit.bad.fionread |= fionread;
     }
@@ -107,8 +110,12 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
     {
         habits::exchanged(flow.own.sock, watched);
     }
-    if sock::has_no_owner(flow.own.sock) || was_disconnected(ctx, flow.own.sock) {
+    let disconnected = was_disconnected(ctx, flow.own.sock);
+    if disconnected || sock::has_no_owner(flow.own.sock) {
         sockhash::leave(flow.own.cookie);
+    }
+    if disconnected && flow.own.entered != 0 {
+        flow::mark_entered(ctx);
     }
     count_plain_bytes(ctx, flow);
     if flow.peer.cookie == 0 {

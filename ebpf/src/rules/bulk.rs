@@ -16,7 +16,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
-use shim::layout::{Flow, Reasons};
+use shim::layout::{Flow, Pair, Reasons};
 
 use super::verdict::Why;
 use crate::{
@@ -44,10 +44,13 @@ pub fn check(flow: &Flow) -> Result<(), Why> {
     if stays { Ok(()) } else { Err(Why::Leaving) }
 }
 
+/// Also where its socket has another connection now, which connect(2) to no address allows.
 #[inline(always)]
 fn peer_leaves(flow: &Flow) -> bool {
-    let stage = fields::read::<u32>(flow.peer.flow, offset_of!(Flow, stage) as u32);
-    stage.is_none_or(|stage| stage >= Flow::LEAVING)
+    // `pair` and `stage`
+    let peer = fields::read::<[u32; 3]>(flow.peer.flow, offset_of!(Flow, pair) as u32);
+    let Pair { active, passive } = flow.pair;
+    peer.is_none_or(|it| it[2] >= Flow::LEAVING || it[0] != active || it[1] != passive)
 }
 
 /// Looks at a message that went as `verdict` says.

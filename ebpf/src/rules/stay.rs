@@ -34,12 +34,14 @@ fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
     if sock::file(flow.own.sock).is_none() && flow.trusted == 0 {
         return;
     }
-    let blocks = may_sleep(flow.own.sock)
+    // From here on it is known without `pairs`, which may lose what is old.
+    let met = flow::meet(flow);
+    let sleeps = may_sleep(flow.own.sock)
         && (flow.trusted < Trust::Awake as u32
-            || flow.trusted == Trust::Awake as u32 && reader::is_seen_asleep(flow.own))
-        && !was_fed(flow);
-    let met = flow::has_met(flow);
-    if met && !blocks {
+            || flow.trusted == Trust::Awake as u32 && reader::is_seen_asleep(flow.own));
+    let fed = (sleeps || !met) && was_fed(flow);
+    let blocks = sleeps && !fed;
+    if (met || fed) && !blocks {
         flow.stage = Flow::SETTLED;
         return callbacks::end(ctx, flow, callbacks::ON_TRIAL);
     }

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use shim::layout::*;
 
-use super::maps::{self, CONNECTING, FLOWS, Map, add};
+use super::maps::{self, CONNECTING, FLOWS, Map, PAIRS, add};
 use crate::kernel::{fields, sock, task};
 
 const SK_STORAGE: usize = BPF_MAP_TYPE_SK_STORAGE as usize;
@@ -136,10 +136,18 @@ pub fn seam(flow: &Flow) -> Option<u32> {
     fields::read(peer(flow)?.flow, offset_of!(Flow, seam) as u32)
 }
 
-/// Whether the peer is in the sockhash: it has been here at the latest when it acknowledges data.
+/// Whether the peer is in the sockhash: it has been here at the latest when it acknowledges data. The active end
+/// learns it from what the passive end left, which goes: others need the room.
 #[inline(always)]
-pub fn has_met(flow: &Flow) -> bool {
-    peer(flow).is_some_and(|peer| peer.entered != 0)
+pub fn meet(flow: &mut Flow) -> bool {
+    if flow.peer.cookie == 0
+        && let Some(Ends { passive, .. }) = maps::ends(flow)
+        && passive.entered != 0
+    {
+        flow.peer = passive;
+        let _ = PAIRS.remove(flow.pair);
+    }
+    flow.peer.entered != 0
 }
 
 /// Takes away what an active end left for a peer that never came.
@@ -161,6 +169,14 @@ pub fn mark_connecting(ctx: &SockOpsContext) {
         connecting.name = name;
         connecting.blocking = (!sock::is_nonblocking_socket(sock)).into();
         connecting.io_uring = task::has_io_uring().into();
+    }
+}
+
+/// Leaves word that a socket was in the sockhash, in case it connects again.
+#[inline(always)]
+pub fn mark_entered(ctx: &SockOpsContext) {
+    if let Some(connecting) = storage(ctx, &CONNECTING, ptr::null_mut(), CREATE) {
+        connecting.entered = 1;
     }
 }
 

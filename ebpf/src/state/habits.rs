@@ -49,6 +49,18 @@ pub fn of_or_new<'a>(pod: &mut Pod, program: &Program) -> Option<&'a mut Habit> 
     of(program)
 }
 
+/// Another program listens now where one did whose name the configuration has: it is to earn its trust.
+#[inline(always)]
+pub fn is_named_no_more(program: &Program) {
+    if let Some(habit) = of(program)
+        && habit.named != 0
+    {
+        (habit.named, habit.polls) = (0, 0);
+        (habit.trusted, habit.exchanges) = (0, 0);
+        changed();
+    }
+}
+
 /// Watches a socket of that program. False: there is no room, so nothing would be seen of it.
 #[inline(always)]
 pub fn watch(own: &End, program: &Program) -> bool {

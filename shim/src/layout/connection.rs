@@ -65,16 +65,16 @@ pub struct Ends {
 pub struct Flow {
     // Read by the peer with each message, and seldom written: the first line.
     pub own: End,
+    pub pair: Pair,
     /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`].
     pub stage: u32,
     /// Own `write_seq` when the short way was last left.
     pub seam: u32,
-    /// Not 0 once anything may have been handed to the peer.
-    pub fed: u64,
 
     // Seldom written.
+    /// Not 0 once anything may have been handed to the peer. Read by the peer.
+    pub fed: u64,
     pub peer: End,
-    pub pair: Pair,
     /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
     pub peer_file: u64,
     /// [`Trust`](super::Trust) in the peer's program; 0: none.

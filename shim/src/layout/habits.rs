@@ -39,6 +39,8 @@ pub struct Habit {
     pub sleeper: [u8; MAX_PROGRAM],
     /// 1: the sleeper takes EAGAIN as "try again", so that it loses nothing.
     pub tolerant: u32,
+    /// 1: the configuration has its name; it may have been seen to earn its trust since.
+    pub named: u32,
     /// 1: the configuration says that it waits in epoll, poll or select in blocking mode too.
     pub polls: u32,
     /// Most bytes that were read between two things sent: it is handed no more at once.
@@ -160,6 +162,8 @@ pub struct Connecting {
     pub io_uring: u32,
     /// Address of its `struct sock`.
     pub sock: u64,
+    /// 1: it was in the sockhash, in this connection or one before.
+    pub entered: u64,
 }
 
 /// Value of the watched map: a socket of an attached pod, by its cookie.

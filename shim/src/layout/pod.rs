@@ -41,7 +41,7 @@ pub struct Policy {
     pub blocking: u32,
     /// [`Policy::AS_NODE`], [`Policy::ACCELERATE`] or [`Policy::OBSERVE`].
     pub mode: u32,
-    /// Connections that are made to one of these ports stay plain TCP; 0 fills the rest.
+    /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.
     pub excluded_ports: [u16; MAX_EXCLUDED_PORTS],
     /// Whoever dials into them enters on trial, as a pod of this node may answer.
     pub service_cidrs: [Cidr; MAX_SERVICE_CIDRS],
