@@ -26,7 +26,7 @@ macro_rules! plain_bytes {
         $(unsafe impl aya::Pod for $ty {})+
     };
 }
-plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit);
+plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit, Listener);
 
 /// # Safety
 /// `attr` must be what `cmd` reads, with pointers that are valid for it.
@@ -103,7 +103,7 @@ pub fn cgroup_of_link(link: BorrowedFd) -> io::Result<u64> {
 }
 
 /// Writes one value. For map types that aya's wrappers refuse. Key and value are of the map's sizes.
-pub fn update<K: aya::Pod>(map: BorrowedFd, key: K, value: u64) -> io::Result<()> {
+pub fn update<K: aya::Pod, V: aya::Pod>(map: BorrowedFd, key: K, value: V) -> io::Result<()> {
     let mut attr = empty();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
     attr.__bindgen_anon_2.key = (&raw const key) as u64;

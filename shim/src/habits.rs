@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context as _;
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 
 use crate::{
     bpf,
@@ -19,7 +19,10 @@ pub struct Named {
     pub polls: bool,
 }
 
-pub struct Habits(HashMap<MapData, Program, Habit>);
+pub struct Habits {
+    known: HashMap<MapData, Program, Habit>,
+    changes: Array<MapData, u64>,
+}
 
 /// Programs that read on after a full buffer only if FIONREAD says that there is more: where the kernel
 /// counts wrong, they would wait for ever, and the sign comes late.
@@ -28,17 +31,20 @@ const ASK_FIONREAD: [&[u8]; 3] = [b"nginx", b"openresty", b"angie"];
 impl Habits {
     /// Of what is pinned in a layout's folder.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        Ok(Self(load::map(folder, name::HABITS)?.try_into().context(name::HABITS)?))
+        Ok(Self {
+            known: load::map(folder, name::HABITS)?.try_into().context(name::HABITS)?,
+            changes: load::map(folder, name::CHANGES)?.try_into().context(name::CHANGES)?,
+        })
     }
 
     pub fn all(&self) -> anyhow::Result<Vec<(Program, Habit)>> {
-        bpf::entries(&self.0).context(name::HABITS)
+        bpf::entries(&self.known).context(name::HABITS)
     }
 
     /// Programs of that name whose sockets sleep in recv(2), and that are not known to take EAGAIN there.
     pub fn sleepers(&self, process: [u8; MAX_PROGRAM]) -> anyhow::Result<Vec<Program>> {
         let is_one = |habit: Habit| habit.sleeper == process && habit.tolerant == 0;
-        let sleepers = bpf::pick(&self.0, |program, habit| is_one(habit).then_some(program));
+        let sleepers = bpf::pick(&self.known, |program, habit| is_one(habit).then_some(program));
         sleepers.context(name::HABITS)
     }
 
@@ -58,7 +64,7 @@ impl Habits {
         for name in ASK_FIONREAD.into_iter().filter_map(padded::<MAX_PROGRAM>) {
             for blocking in [0, 1] {
                 let program = Program { pod, name, blocking, ..Program::default() };
-                let known = self.0.insert(program, Habit { bad, ..Habit::default() }, 0);
+                let known = self.known.insert(program, Habit { bad, ..Habit::default() }, 0);
                 known.context(name::HABITS)?;
             }
         }
@@ -74,7 +80,7 @@ impl Habits {
         port: u16,
     ) -> anyhow::Result<()> {
         let connects = Program { pod, name, ..Program::default() };
-        match self.0.get(&connects, 0) {
+        match self.known.get(&connects, 0) {
             Ok(habit) if habit.named != 0 => {
                 self.trust(Program { pod, port, ..Program::default() }, habit.polls != 0)
             }
@@ -84,31 +90,33 @@ impl Habits {
     }
 
     fn trust(&mut self, program: Program, polls: bool) -> anyhow::Result<()> {
-        let habit = match self.0.get(&program, 0) {
+        let habit = match self.known.get(&program, 0) {
             Err(MapError::KeyNotFound) => Habit::default(),
             known => known.context(name::HABITS)?,
         };
         let habit = Habit { trusted: Habit::NAMED, named: 1, polls: polls.into(), ..habit };
-        self.0.insert(program, habit, 0).context(name::HABITS)
+        self.known.insert(program, habit, 0).context(name::HABITS)
     }
 
     /// A program takes EAGAIN for "try again" where it sleeps in recv(2): its sockets may be handed bytes,
     /// from its next connection on.
     pub fn tolerates(&mut self, program: &Program) -> anyhow::Result<()> {
-        let habit = self.0.get(program, 0).context(name::HABITS)?;
-        self.0.insert(program, Habit { tolerant: 1, ..habit }, 0).context(name::HABITS)
+        let habit = self.known.get(program, 0).context(name::HABITS)?;
+        self.known.insert(program, Habit { tolerant: 1, ..habit }, 0).context(name::HABITS)
     }
 
-    /// Forgets the programs of these pods.
+    /// Forgets the programs of these pods. Who hands bytes to their sockets looks again, and finds nobody.
     pub fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
         let is_theirs = |program: Program, _| pods.contains(&program.pod).then_some(program);
-        let programs = bpf::pick(&self.0, is_theirs);
+        let programs = bpf::pick(&self.known, is_theirs);
         for program in programs.context(name::HABITS)? {
-            match self.0.remove(&program) {
+            match self.known.remove(&program) {
                 Ok(()) | Err(MapError::KeyNotFound) => (),
                 Err(error) => return Err(error).context(name::HABITS),
             }
         }
-        Ok(())
+        let changes = self.changes.get(&0, 0).context(name::CHANGES)?;
+        // Far, as programs that add one at the same time may lose this, or that.
+        self.changes.set(0, changes.wrapping_add(1 << 32), 0).context(name::CHANGES)
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::{
+    fs::{OFlags, fcntl_getfl},
     io::Errno,
     net::{getsockname, ipproto, sockopt},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
@@ -17,7 +18,7 @@ use rustix::{
 
 use crate::{
     bpf,
-    layout::{MAX_PROGRAM, listener},
+    layout::{Listener, MAX_PROGRAM},
     process,
 };
 
@@ -37,14 +38,18 @@ pub fn adopt(
     for pid in processes {
         let context = || format!("process {pid}");
         let name = process::name(*pid);
-        for (number, inode) in sockets(*pid).with_context(context)? {
-            if !seen.insert(inode) {
+        let descriptors = descriptors(*pid).with_context(context)?;
+        let has_ring = descriptors.iter().any(|(_, what)| what == "anon_inode:[io_uring]");
+        for (number, what) in descriptors {
+            if !what.starts_with("socket:") || !seen.insert(what) {
                 continue;
             }
             let Some(socket) = descriptor(*pid, number).with_context(context)? else { continue };
             if let Some(port) = port(&socket)? {
                 let key = socket.as_raw_fd();
-                let mark = listener::PLAIN | listener::WAITS;
+                let blocks = !fcntl_getfl(&socket)?.contains(OFlags::NONBLOCK);
+                let obscure = (has_ring || blocks).into();
+                let mark = Listener { kind: Listener::PLAIN, obscure, sock: 0 };
                 bpf::update(listeners, key, mark).context("cannot mark a listener")?;
                 marked.push((name, port));
             }
@@ -53,18 +58,17 @@ pub fn adopt(
     Ok(marked)
 }
 
-/// A process's sockets of any kind: descriptors and what names them. None, if it has ended.
-fn sockets(pid: i32) -> anyhow::Result<Vec<(i32, String)>> {
+/// A process's descriptors, and what they are. None, if it has ended.
+fn descriptors(pid: i32) -> anyhow::Result<Vec<(i32, String)>> {
     let descriptors = match fs::read_dir(process::folder(pid).join("fd")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         descriptors => descriptors.context("its descriptors")?,
     };
-    let sockets = descriptors.flatten().filter_map(|entry| {
+    let named = descriptors.flatten().filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok()?;
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        target.starts_with("socket:").then_some((number, target))
+        Some((entry.file_name().to_str()?.parse().ok()?, target))
     });
-    Ok(sockets.collect())
+    Ok(named.collect())
 }
 
 /// `None`: it was closed meanwhile.

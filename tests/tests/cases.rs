@@ -18,7 +18,7 @@ mod pool;
 mod share;
 mod sleep;
 mod splice;
-mod talk;
+pub mod talk;
 mod uring;
 mod zerocopy;
 

@@ -388,8 +388,9 @@ fn defer_accept() -> Result<()> {
         let client = a.run(|| {
             let stream = Stream::connect((b.ipv4, PORT), mode)?;
             duplex(stream, THERE, BACK, TOTAL, QUICK)
-        })?;
-        Ok((server.join()?, client))
+        });
+        // The first to fail tells why.
+        Ok((server.join().context("the server")?, client?))
     })?;
     assert_eq!(seen, (TOTAL, TOTAL));
     pods.took_part()?;

@@ -1,5 +1,7 @@
 //! Which programs are handed bytes: those that were seen to read them, and for how long.
 
+mod gone;
+mod named;
 mod tolerant;
 
 use anyhow::{Result, ensure};
@@ -36,9 +38,11 @@ pub fn tests() -> Vec<Trial> {
         trial("trust::those_that_switch_have_none", those_that_switch_have_none),
         trial("trust::java_takes_part", tolerant::java_takes_part),
         trial("trust::java_of_another_kind_does_not", tolerant::java_of_another_kind_does_not),
+        trial("trust::named_and_blocks_after_all", named::accepts_late_and_blocks),
         trial("trust::one_that_splices_is_alone", one_that_splices_is_alone),
         trial("trust::ends_with_a_late_sign", ends_with_a_late_sign),
-        trial("trust::goes_with_the_pod", goes_with_the_pod),
+        trial("trust::goes_with_the_pod", gone::with_the_pod),
+        trial("trust::goes_with_a_pod_whose_programs_stay", gone::with_a_pod_whose_programs_stay),
         trial("trust::is_only_foretold_where_one_observes", is_only_foretold_where_one_observes),
     ]
 }
@@ -59,14 +63,14 @@ fn polled(stream: &mut Stream, buffer: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-fn slept(stream: &mut Stream, buffer: &mut [u8]) -> Result<()> {
+pub fn slept(stream: &mut Stream, buffer: &mut [u8]) -> Result<()> {
     Ok(stream.read_exact(buffer)?)
 }
 
 type Read1 = fn(&mut Stream, &mut [u8]) -> Result<()>;
 
 /// Request and answer, in turn, over one connection.
-fn talk(pods: (&Pod, &Pod), mode: Mode, read: Read1) -> Result<()> {
+pub fn talk(pods: (&Pod, &Pod), mode: Mode, read: Read1) -> Result<()> {
     let (server, client) = pods;
     let serve = |mut stream: Stream| {
         let mut message = [0; SIZE];
@@ -258,19 +262,6 @@ fn ends_with_a_late_sign() -> Result<()> {
     let after = node.counters(&b)?;
     assert_eq!(after.shunted, before.shunted);
     assert_eq!(after.plain.splices, before.plain.splices + 1);
-    Ok(())
-}
-
-fn goes_with_the_pod() -> Result<()> {
-    let node = Node::learning("goes")?;
-    let (a, b) = (node.pod("a")?, node.pod("b")?);
-    talk((&b, &a), NonBlocking, slept)?;
-    ensure!(!node.habits(&a)?.is_empty() && !node.habits(&b)?.is_empty());
-    drop((a, b));
-    // The next pod's ADD forgets those that are gone.
-    let c = node.pod("c")?;
-    let known = node.datapath()?.habits().all()?.len();
-    assert_eq!(known, node.habits(&c)?.len());
     Ok(())
 }
 

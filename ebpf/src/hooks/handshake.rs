@@ -5,11 +5,11 @@ use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     programs::SockOpsContext,
 };
-use shim::layout::{listener as mark, *};
+use shim::layout::*;
 
 use crate::{
     kernel::fields,
-    rules::{admit, overruled},
+    rules::{admit, overruled, reader},
     state::{
         callbacks::{self, field},
         flow, listener,
@@ -114,7 +114,7 @@ pub fn passive(ctx: &SockOpsContext) {
     flow.sent_seq = pair.passive;
     let program = Program { pod: id, port, ..Program::default() };
     let listener = listener::of(ctx);
-    let waits = listener.is_none_or(|mark| mark & mark::WAITS != 0);
+    let waits = listener.is_none_or(listener::waits);
     let admitted = admit::listener(listener).and_then(|()| admit::end(flow, pod, &program, waits));
     let admitted = admitted.and(if peer.entered != 0 { Ok(()) } else { Err(Reasons::PEER) });
     match admitted.and_then(|()| enter(ctx, flow)) {
@@ -165,6 +165,7 @@ fn enter(ctx: &SockOpsContext, flow: &mut Flow) -> Result<(), u32> {
         return Err(Reasons::REFUSED);
     }
     flow.own.entered = 1;
+    flow.exceptional = reader::is_exceptional(flow.own.sock).into();
     callbacks::begin(ctx, flow);
     Ok(())
 }

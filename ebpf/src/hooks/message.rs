@@ -70,14 +70,14 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
     if !flow::may_send(ctx) {
         return Err(Why::Closing);
     }
-    bulk::check(flow)?;
+    let peer = bulk::check(flow)?;
     if flow.mode != Flow::SHUNT {
         overruled::check(flow)?;
     }
     order::check(flow)?;
     trust::check(flow)?;
     size::check(flow, size)?;
-    reader::check(flow)?;
+    reader::check(flow, &peer)?;
     heartbeat::check(flow, policy.heartbeat)?;
     budget::check(flow, size, policy.queue_limit)?;
     if sockhash::redirect(ctx, flow.peer.cookie) { Ok(()) } else { Err(Why::Closing) }

@@ -1,13 +1,13 @@
-//! What a socket in the sockhash cannot have: kernel TLS, whose records would be handed over at the
-//! wrong layer, and completions of MSG_ZEROCOPY, which would never come. Callers fall back when
-//! they are refused, as on kernels without.
+//! Options of a socket in the sockhash. Its peer is told of SO_RCVLOWAT. It cannot have kernel TLS,
+//! whose records would be handed over at the wrong layer, and completions of MSG_ZEROCOPY, which would
+//! never come. Callers fall back when they are refused, as on kernels without.
 
 use aya_ebpf::programs::SockoptContext;
 use shim::layout::Watched;
 
 use crate::{
     kernel::{
-        option::{SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_ULP},
+        option::{SO_RCVLOWAT, SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_ULP},
         psock,
     },
     rules::wakeup,
@@ -24,27 +24,31 @@ const SHOWN: i32 = 4096;
 #[inline(always)]
 pub fn allows(ctx: &SockoptContext) -> bool {
     // SAFETY: the context is valid while the program runs.
-    let is_zerocopy = unsafe {
+    let (level, name) = unsafe {
         let option = ctx.sockopt;
         if (*option).optlen > SHOWN {
             (*option).optlen = 0;
         }
-        let (level, name) = ((*option).level, (*option).optname);
-        wakeup::before_option(ctx, level, name);
-        match (level, name) {
-            (SOL_TCP, TCP_ULP) => false,
-            (SOL_SOCKET, SO_ZEROCOPY) => true,
-            _ => return true,
-        }
+        ((*option).level, (*option).optname)
     };
+    wakeup::before_option(ctx, level, name);
+    if !matches!((level, name), (SOL_TCP, TCP_ULP) | (SOL_SOCKET, SO_ZEROCOPY | SO_RCVLOWAT)) {
+        return true;
+    }
     let Some(flow) = flow::flow(ctx) else { return true };
+    if name == SO_RCVLOWAT {
+        flow.exceptional = 1;
+        return true;
+    }
     if psock::of(flow.own.sock).is_none() {
         return true;
     }
     if let Some(pod) = maps::pod(flow.own.pod) {
         add(&mut pod.counters.refused_options, 1);
     }
-    if is_zerocopy && let Some(watched) = habits::watched(flow.own.cookie) {
+    if name == SO_ZEROCOPY
+        && let Some(watched) = habits::watched(flow.own.cookie)
+    {
         // Its next connections stay TCP, and have it.
         habits::bad_sign(flow.own.sock, watched, Watched::ZEROCOPY);
     }

@@ -54,7 +54,10 @@ fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
         }
         BPF_SOCK_OPS_STATE_CB if state_after(ctx) == BPF_TCP_CLOSE => closed(ctx, flow),
         // One of the two ends the connection.
-        BPF_SOCK_OPS_STATE_CB => stay::look_at_peer(flow),
+        BPF_SOCK_OPS_STATE_CB => {
+            flow.exceptional = 1;
+            stay::look_at_peer(flow);
+        }
         BPF_SOCK_OPS_PARSE_HDR_OPT_CB | BPF_SOCK_OPS_RTT_CB | BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
             callbacks::ask_again(ctx, flow);
             let sends = op == BPF_SOCK_OPS_HDR_OPT_LEN_CB;

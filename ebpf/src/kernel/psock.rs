@@ -18,6 +18,12 @@ pub fn is_empty(sock: u64) -> bool {
     fields::read::<u64>(list, 0) == Some(list)
 }
 
+/// It is in a sockhash, and something that was redirected to it is unread, or may be.
+#[inline(always)]
+pub fn has_unread(sock: u64) -> bool {
+    of(sock).is_some() && !is_empty(sock)
+}
+
 /// Bytes of what was redirected to the socket that are unread; `None` on kernels that do not count
 /// them (they do since early 2026, for FIONREAD).
 #[inline(always)]

@@ -31,6 +31,16 @@ pub fn is_nonblocking_socket(sock: u64) -> bool {
     file(sock).is_some_and(is_nonblocking)
 }
 
+/// Likewise a listener, which may be a subflow of MPTCP's.
+#[inline(always)]
+pub fn is_nonblocking_listener(sock: u64) -> bool {
+    let at = offsets();
+    read::<u64>(sock, at.sock_socket)
+        .filter(|socket| *socket != 0)
+        .and_then(|socket| read::<u64>(socket, at.socket_file))
+        .is_some_and(|file| file != 0 && is_nonblocking(file))
+}
+
 /// Whether no more is to come to the reader: one of the two has shut down. See RCV_SHUTDOWN in
 /// include/net/sock.h.
 #[inline(always)]

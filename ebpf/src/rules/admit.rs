@@ -1,10 +1,7 @@
 //! Whether a socket enters the sockhash as its connection is made. Else it is plain TCP for life, and what
 //! it does is looked at.
 
-use shim::layout::{
-    Distrust, Flow, Pod, Program, Reasons, Trust,
-    listener::{KIND, MPTCP, PLAIN},
-};
+use shim::layout::{Distrust, Flow, Listener, Pod, Program, Reasons, Trust};
 
 use crate::{
     kernel::{fields, sock},
@@ -15,10 +12,10 @@ use crate::{
 /// the end of 2025, and one that listened before its pod was attached, and was not found since,
 /// could be such a one.
 #[inline(always)]
-pub fn listener(mark: Option<u64>) -> Result<(), u32> {
-    match mark.map(|mark| mark & KIND) {
-        Some(PLAIN) => Ok(()),
-        Some(MPTCP) if fields::mptcp_is_safe() => Ok(()),
+pub fn listener(mark: Option<Listener>) -> Result<(), u32> {
+    match mark.map(|mark| mark.kind) {
+        Some(Listener::PLAIN) => Ok(()),
+        Some(Listener::MPTCP) if fields::mptcp_is_safe() => Ok(()),
         _ => Err(Reasons::LISTENER),
     }
 }
@@ -44,6 +41,13 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
     }
     match known {
         Ok(Trust::NonBlocking) if program.blocking != 0 => Err(Reasons::SLEEPS),
+        // It may be in blocking mode, and asleep before that is seen: those before it tell.
+        Ok(Trust::NonBlocking) if program.port != 0 && waits && habit.waits.sleeps != 0 => {
+            Err(Reasons::SLEEPS)
+        }
+        Ok(Trust::NonBlocking) if program.port != 0 && waits && habit.waits.nonblocking == 0 => {
+            Err(Reasons::LEARNING)
+        }
         Ok(trust) => {
             flow.trusted = trust as u32;
             Ok(())

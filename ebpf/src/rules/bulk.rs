@@ -16,13 +16,14 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{helpers::bpf_get_smp_processor_id, programs::SockOpsContext};
-use shim::layout::{Flow, Pair, Reasons};
+use shim::layout::{Flow, Reasons};
 
 use super::verdict::Why;
 use crate::{
     kernel::{fields, psock},
     state::{
         callbacks,
+        flow::{self, Shown},
         maps::{self, add},
         shared::Word,
     },
@@ -37,20 +38,18 @@ const MESSAGE: u64 = 1 << 10;
 /// After so much, the peer is looked at for an answer.
 const PORTION: u64 = 1 << 20;
 
-/// Neither end is leaving or has left.
+/// Neither end is leaving or has left. What the peer shows of itself.
 #[inline(always)]
-pub fn check(flow: &Flow) -> Result<(), Why> {
-    let stays = flow.stage != Flow::LEAVING && !peer_leaves(flow);
-    if stays { Ok(()) } else { Err(Why::Leaving) }
+pub fn check(flow: &Flow) -> Result<Shown, Why> {
+    match flow::peer_shows(flow) {
+        Some(peer) if flow.stage != Flow::LEAVING && peer.stage < Flow::LEAVING => Ok(peer),
+        _ => Err(Why::Leaving),
+    }
 }
 
-/// Also where its socket has another connection now, which connect(2) to no address allows.
 #[inline(always)]
 fn peer_leaves(flow: &Flow) -> bool {
-    // `pair` and `stage`
-    let peer = fields::read::<[u32; 3]>(flow.peer.flow, offset_of!(Flow, pair) as u32);
-    let Pair { active, passive } = flow.pair;
-    peer.is_none_or(|it| it[2] >= Flow::LEAVING || it[0] != active || it[1] != passive)
+    flow::peer_shows(flow).is_none_or(|peer| peer.stage >= Flow::LEAVING)
 }
 
 /// Looks at a message that went as `verdict` says.

@@ -10,13 +10,19 @@ use shim::layout::{End, Flow, Trust, Watch, Watched};
 use super::verdict::Why;
 use crate::{
     kernel::{fields, sock, waitqueue},
-    state::{habits, maps::add},
+    state::{flow::Shown, habits, maps::add},
 };
+
+/// Whether a socket is one that those who send have to look at: see [`check`].
+#[inline(always)]
+pub fn is_exceptional(sock: u64) -> bool {
+    fields::read::<i32>(sock, fields::offsets().sock_rcvlowat) != Some(1)
+}
 
 /// Whether the peer may be handed bytes now. Its mode is looked at for every message, as an
 /// application can change it at any time.
 #[inline(always)]
-pub fn check(flow: &mut Flow) -> Result<(), Why> {
+pub fn check(flow: &mut Flow, shown: &Shown) -> Result<(), Why> {
     let peer = flow.peer.sock;
     // A sender that blocks and is not trusted in that mode is taken out by the ACK of what it sends,
     // so that must go by TCP.
@@ -41,6 +47,9 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
             flow.fed = 0;
         }
         return Err(Why::Blocking);
+    }
+    if !shown.is_exceptional {
+        return Ok(());
     }
     // Only TCP resets a connection that nobody reads any more.
     if sock::is_shut(peer) {

@@ -16,23 +16,31 @@ use crate::{
 };
 
 /// Something has come for the socket, or it sends something: the latter first by the ACK that makes the
-/// connection, before the peer can have come.
+/// connection, before the peer can have come. One that blocks is to be out before it sleeps for the answer.
 #[inline(always)]
 pub fn review(ctx: &SockOpsContext, flow: &mut Flow, sends: bool) {
     trust::learn(flow);
     match flow.stage {
         Flow::PLAIN => foretell(ctx, flow),
-        Flow::ENTERED if !sends => settle(ctx, flow),
+        Flow::ENTERED => {
+            if !sends || flow::meet(flow) {
+                settle(ctx, flow);
+            }
+        }
         Flow::SETTLED => look_at_own_program(flow),
         _ => (),
     }
 }
 
-/// Once the socket was accepted, or its program is known, it is in for good or out.
+/// Once the socket was accepted, or its program is known in any mode, it is in for good or out.
 #[inline(always)]
 fn settle(ctx: &SockOpsContext, flow: &mut Flow) {
-    if sock::file(flow.own.sock).is_none() && flow.trusted == 0 {
+    if sock::file(flow.own.sock).is_none() && flow.trusted < Trust::Awake as u32 {
         return;
+    }
+    // It may have been set while the connection was made.
+    if reader::is_exceptional(flow.own.sock) {
+        flow.exceptional = 1;
     }
     // From here on it is known without `pairs`, which may lose what is old.
     let met = flow::meet(flow);
@@ -105,6 +113,9 @@ fn foretell(ctx: &SockOpsContext, flow: &mut Flow) {
         flow.trusted = 0;
     }
     if flow.trusted != 0 && sock::file(flow.own.sock).is_some() {
+        if flow.trusted == Trust::NonBlocking as u32 {
+            habits::never_blocks(flow.own.cookie);
+        }
         callbacks::end(ctx, flow, callbacks::ON_TRIAL | callbacks::WHILE_IN);
     }
 }
@@ -128,5 +139,5 @@ pub fn look_at_peer(flow: &mut Flow) {
 fn was_fed(flow: &Flow) -> bool {
     let fed = offset_of!(Flow, fed) as u32;
     flow::peer(flow).is_some_and(|peer| fields::read::<u64>(peer.flow, fed) != Some(0))
-        || !psock::is_empty(flow.own.sock)
+        || psock::has_unread(flow.own.sock)
 }

@@ -130,6 +130,23 @@ pub fn peer(flow: &Flow) -> Option<End> {
     (peer.cookie != 0).then_some(peer)
 }
 
+/// What a flow's peer shows of itself now.
+pub struct Shown {
+    pub stage: u32,
+    pub is_exceptional: bool,
+}
+
+/// By one read. `None`: its socket has another connection since, which connect(2) to no address allows, or it
+/// is gone.
+#[inline(always)]
+pub fn peer_shows(flow: &Flow) -> Option<Shown> {
+    // `pair`, `stage` and `exceptional`
+    let peer = fields::read::<[u32; 4]>(flow.peer.flow, offset_of!(Flow, pair) as u32)?;
+    let [active, passive, stage, exceptional] = peer;
+    let is_same = active == flow.pair.active && passive == flow.pair.passive;
+    is_same.then_some(Shown { stage, is_exceptional: exceptional != 0 })
+}
+
 /// Where TCP went on after what was handed to this socket, as a sequence number of its peer's.
 #[inline(always)]
 pub fn seam(flow: &Flow) -> Option<u32> {

@@ -109,6 +109,16 @@ pub fn exchanged(sock: u64, watched: &mut Watched) {
     }
 }
 
+/// A socket is in non-blocking mode, of a program whose reads nobody may watch.
+#[inline(always)]
+pub fn never_blocks(cookie: Cookie) {
+    if let Some(habit) = of_socket(cookie)
+        && habit.waits.nonblocking == 0
+    {
+        habit.waits.nonblocking = 1;
+    }
+}
+
 /// The socket is peeked at, or read.
 #[inline(always)]
 pub fn peeks(watched: &mut Watched, peeks: bool) {

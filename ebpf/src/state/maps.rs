@@ -43,7 +43,7 @@ pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, MIN_SOC
 #[btf_map(name = "flows")]
 pub static FLOWS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Flow, 0, ON_DEMAND> = Map::new();
 #[btf_map(name = "listeners")]
-pub static LISTENERS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, u64, 0, INHERITED> =
+pub static LISTENERS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Listener, 0, INHERITED> =
     Map::new();
 #[btf_map(name = "cgroup_pod")]
 pub static CGROUP_POD: Map<{ BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED as usize }, u64, PodId, 0, 0> =

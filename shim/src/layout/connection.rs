@@ -2,18 +2,26 @@
 
 use super::{Cookie, PodId};
 
-/// Value of the listeners map.
-pub mod listener {
+/// Value of the listeners map, which accepted sockets inherit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listener {
+    /// [`Listener::PLAIN`], [`Listener::MPTCP`] or [`Listener::FOREIGN`].
+    pub kind: u32,
+    /// 1: its task used io_uring, so that its mode does not tell how what it accepts is read; or user space has
+    /// found it in blocking mode.
+    pub obscure: u32,
+    /// Address of its `struct sock`, by which its mode is found; 0: user space has found it.
+    pub sock: u64,
+}
+
+impl Listener {
     /// TCP's own, which the program saw listen, or user space has found.
-    pub const PLAIN: u64 = 1;
+    pub const PLAIN: u32 = 1;
     /// MPTCP's.
-    pub const MPTCP: u64 = 2;
+    pub const MPTCP: u32 = 2;
     /// SMC's, or another's that has the socket for itself.
-    pub const FOREIGN: u64 = 3;
-    pub const KIND: u64 = 0xff;
-    /// A bit: it was in blocking mode, or its task used io_uring, so that what it accepts does not enter
-    /// before its program is known.
-    pub const WAITS: u64 = 0x100;
+    pub const FOREIGN: u32 = 3;
 }
 
 /// Entries of the pairs map where a node has few processors.
@@ -68,8 +76,8 @@ pub struct Flow {
     pub pair: Pair,
     /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`].
     pub stage: u32,
-    /// Own `write_seq` when the short way was last left.
-    pub seam: u32,
+    /// 1: who sends has to look at the socket, as SO_RCVLOWAT was set, or one of the two ends the connection.
+    pub exceptional: u32,
 
     // Seldom written.
     /// Not 0 once anything may have been handed to the peer. Read by the peer.
@@ -96,16 +104,20 @@ pub struct Flow {
     pub why: u32,
     /// 1: this socket sends urgent data.
     pub urgent: u32,
-    /// Own `write_seq` while nothing goes by TCP: it must not move then.
-    pub tcp_seq: u32,
+    /// Own `write_seq` when the short way was last left. Read by the peer, with packets.
+    pub seam: u32,
 
     // Written with each message.
     /// [`Flow::TCP`] or [`Flow::SHUNT`].
     pub mode: u32,
-    /// Bytes that were handed over, modulo 2^32.
-    pub handed: u32,
+    /// Own `write_seq` while nothing goes by TCP: it must not move then.
+    pub tcp_seq: u32,
     /// Bytes of kernel memory that may still go into the peer's queue.
     pub budget: u64,
+    /// Bytes that were handed over, modulo 2^32.
+    pub handed: u32,
+    /// `handed` when the budget was last renewed.
+    pub renewed_at: u32,
     /// Bytes that were sent since the peer last sent something.
     pub run: u64,
     /// Messages that were sent. Read by the peer now and then.
@@ -127,16 +139,13 @@ pub struct Flow {
     pub grant: u64,
     /// What of that belongs to messages that were unread then.
     pub carried: u64,
-    /// `handed` then.
-    pub renewed_at: u32,
     /// Own `write_seq` plus `messages` at the last look at what was sent.
     pub sent_seq: u32,
+    /// The peer's `seam` behind which the reader was told of what is unread.
+    pub told: u32,
     /// Bytes that were sent by TCP and counted.
     pub tcp_bytes: u64,
     pub keepalive: Keepalive,
-    /// The peer's `seam` behind which the reader was told of what is unread.
-    pub told: u32,
-    pub reserved: u32,
 }
 
 /// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::{
         prctl,
-        resource::{Resource, getrlimit, setrlimit},
+        resource::{Resource, setrlimit},
     },
     unistd::pause,
 };
@@ -23,6 +23,7 @@ use tests::{
 };
 
 const GREETING: usize = 2000;
+const CONNECTIONS: u64 = MIN_PAIRS as u64 + 1000;
 const GREETS: Pattern = Pattern { seed: 3 };
 
 /// A client that has not read yet what came the short way, while so many others connect that the map of those
@@ -57,12 +58,12 @@ pub fn while_many_others_connect() -> Result<()> {
     })?;
     greeted.wait()?;
     let _crowd = c.spawn(|| {
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        let files = 2 * CONNECTIONS + 500;
+        setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let to = listener.local_addr()?;
         let mut open = Vec::<TcpStream>::new();
-        for _ in 0..MIN_PAIRS + 1000 {
+        for _ in 0..CONNECTIONS {
             open.push(Stream::connect(to, NonBlocking)?.socket);
             open.push(listener.accept()?.0);
         }
