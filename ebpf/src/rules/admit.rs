@@ -20,7 +20,7 @@ pub fn listener(mark: Option<Listener>) -> Result<(), u32> {
     }
 }
 
-/// An end of that program. `waits`: it may be in blocking mode, or its task uses io_uring.
+/// An end of that program. `waits`: it, or what has accepted it, is in blocking mode, or its task uses io_uring.
 #[inline(always)]
 pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Result<(), u32> {
     let sock = flow.own.sock;
@@ -52,7 +52,10 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
             flow.trusted = trust as u32;
             Ok(())
         }
-        Err(Distrust::NotKnownYet) if !waits && fields::tries_unknown() => Ok(()),
+        // Not who accepts: its sockets may come out in blocking mode.
+        Err(Distrust::NotKnownYet) if program.port == 0 && !waits && fields::tries_unknown() => {
+            Ok(())
+        }
         Err(why) => Err(why.into()),
     }
 }
