@@ -195,7 +195,6 @@ fn connects(program: &Program, pair: &Pair) -> Result<Seen> {
 
 /// What a task has seen; one that does not end is killed.
 fn ended(task: Task<Vec<String>>) -> Result<Vec<String>> {
-    // Whoever waits for something gives up earlier; this is for all of it, where much else runs.
-    let hangs = task.runs_after(patience() * 8 * CONNECTIONS as u32)?;
+    let hangs = task.runs_after(patience() * 2 * CONNECTIONS as u32)?;
     if hangs { Ok(vec!["hangs".into()]) } else { task.join() }
 }
