@@ -8,10 +8,19 @@ const O_NONBLOCK: u32 = 0o4000;
 /// MPTCP, which borrows the `struct socket` of the connection it belongs to.
 #[inline(always)]
 pub fn file(sock: u64) -> Option<u64> {
-    let at = offsets();
-    let socket = read::<u64>(sock, at.sock_socket).filter(|at| *at != 0)?;
-    read::<u64>(socket, at.socket_sk).filter(|owner| *owner == sock)?;
-    read::<u64>(socket, at.socket_file).filter(|at| *at != 0)
+    let socket = socket(sock)?;
+    read::<u64>(socket, offsets().socket_sk).filter(|owner| *owner == sock)?;
+    file_of(socket)
+}
+
+#[inline(always)]
+fn socket(sock: u64) -> Option<u64> {
+    read::<u64>(sock, offsets().sock_socket).filter(|at| *at != 0)
+}
+
+#[inline(always)]
+fn file_of(socket: u64) -> Option<u64> {
+    read::<u64>(socket, offsets().socket_file).filter(|at| *at != 0)
 }
 
 /// Not accepted yet, or closed: nobody can read from it.
@@ -34,11 +43,7 @@ pub fn is_nonblocking_socket(sock: u64) -> bool {
 /// Likewise a listener, which may be a subflow of MPTCP's.
 #[inline(always)]
 pub fn is_nonblocking_listener(sock: u64) -> bool {
-    let at = offsets();
-    read::<u64>(sock, at.sock_socket)
-        .filter(|socket| *socket != 0)
-        .and_then(|socket| read::<u64>(socket, at.socket_file))
-        .is_some_and(|file| file != 0 && is_nonblocking(file))
+    socket(sock).and_then(file_of).is_some_and(is_nonblocking)
 }
 
 /// Whether no more is to come to the reader: one of the two has shut down. See RCV_SHUTDOWN in

@@ -39,13 +39,14 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
     if maps::is_observing(&pod.policy) {
         return Err(Reasons::OBSERVED);
     }
+    let is_accepted = program.port != 0;
     match known {
         Ok(Trust::NonBlocking) if program.blocking != 0 => Err(Reasons::SLEEPS),
         // It may be in blocking mode, and asleep before that is seen: those before it tell.
-        Ok(Trust::NonBlocking) if program.port != 0 && waits && habit.waits.sleeps != 0 => {
+        Ok(Trust::NonBlocking) if is_accepted && waits && habit.waits.sleeps != 0 => {
             Err(Reasons::SLEEPS)
         }
-        Ok(Trust::NonBlocking) if program.port != 0 && waits && habit.waits.nonblocking == 0 => {
+        Ok(Trust::NonBlocking) if is_accepted && waits && habit.waits.nonblocking == 0 => {
             Err(Reasons::LEARNING)
         }
         Ok(trust) => {
@@ -53,9 +54,7 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
             Ok(())
         }
         // Not who accepts: its sockets may come out in blocking mode.
-        Err(Distrust::NotKnownYet) if program.port == 0 && !waits && fields::tries_unknown() => {
-            Ok(())
-        }
+        Err(Distrust::NotKnownYet) if !is_accepted && !waits && fields::tries_unknown() => Ok(()),
         Err(why) => Err(why.into()),
     }
 }
