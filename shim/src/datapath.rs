@@ -149,7 +149,7 @@ impl Datapath {
         self.describe(id, *policy)?.map_err(full(name::PODS))
     }
 
-    /// Writes the pod's entry: its policy, and what `pod_ips` says of its addresses.
+    /// Writes the pod's entry: its policy, which its sockets then look up, and what `pod_ips` says of its addresses.
     fn describe(&mut self, id: PodId, policy: Policy) -> anyhow::Result<Result<(), MapError>> {
         let (counters, programs) =
             self.pod(id)?.map_or_else(Default::default, |pod| (pod.counters, pod.programs));
@@ -169,7 +169,9 @@ impl Datapath {
                 IpAddr::V6(v6) => pod.ipv6 = v6.octets(),
             }
         }
-        Ok(self.pods.insert(id, pod, 0))
+        let described = self.pods.insert(id, pod, 0);
+        self.habits.changed()?;
+        Ok(described)
     }
 
     fn attach(&self, cgroup: &Cgroup, no_mptcp: bool) -> Result<(), Refusal> {

@@ -115,6 +115,11 @@ impl Habits {
                 Err(error) => return Err(error).context(name::HABITS),
             }
         }
+        self.changed()
+    }
+
+    /// Sockets look up again what is known of their pods and programs.
+    pub fn changed(&mut self) -> anyhow::Result<()> {
         let changes = self.changes.get(&0, 0).context(name::CHANGES)?;
         // Far, as programs that add one at the same time may lose this, or that.
         self.changes.set(0, changes.wrapping_add(1 << 32), 0).context(name::CHANGES)

@@ -106,6 +106,13 @@ impl Node {
         Ok(node)
     }
 
+    /// Its pods trust a program by its name too.
+    pub fn trust(&mut self, program: &str) {
+        if let Some(named) = self.conf.get_mut("trustedPrograms").and_then(Value::as_array_mut) {
+            named.push(program.into());
+        }
+    }
+
     /// Its pods trust the tests' own processes in blocking mode too, where those poll first.
     pub fn poll_in_blocking_mode(&mut self) {
         self.conf.insert("pollingPrograms".into(), json!([own_name()]));

@@ -58,6 +58,10 @@ pub fn tests() -> Vec<Trial> {
     ];
     let alone = [
         trial("cases::share_counts_what_stays_tcp", share::counts_what_stays_tcp),
+        trial(
+            "cases::share_is_right_while_a_connection_is_open",
+            share::is_right_while_a_connection_is_open,
+        ),
         trial("cases::nothing_of_what_leaves_is_learned", learned::nothing_of_what_leaves),
     ];
     programs.chain(others.into_iter().flatten()).chain(alone).collect()

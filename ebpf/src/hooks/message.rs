@@ -8,7 +8,7 @@ use crate::{
     state::{
         flow,
         maps::{self, add},
-        sockhash,
+        pending, sockhash,
     },
 };
 
@@ -16,27 +16,27 @@ use crate::{
 pub fn run(ctx: &SkMsgContext) {
     let Some(flow) = flow::flow(ctx) else { return };
     let size = size(ctx);
-    let Some(pod) = maps::pod(flow.own.pod) else {
-        // A pod that was forgotten is not accelerated any more.
-        flow.mode = Flow::TCP;
-        return;
-    };
     flow.messages += 1;
     let before = flow.mode;
-    let verdict = decide(ctx, flow, size, &pod.policy);
+    let verdict = decide(ctx, flow, size);
     bulk::notice(flow, size, &verdict);
     flow.mode = if verdict.is_ok() { Flow::SHUNT } else { Flow::TCP };
-    let counters = &mut pod.counters;
-    let Err(why) = verdict else {
-        if before != Flow::SHUNT {
-            add(&mut counters.to_shunt, 1);
-        }
-        add(&mut counters.shunted.messages, 1);
-        return add(&mut counters.shunted.bytes, size.into());
-    };
-    heartbeat::begin(flow, pod.policy.heartbeat);
+    match verdict {
+        Ok(()) => pending::count(flow, size, before != Flow::SHUNT),
+        Err(why) => count_by_tcp(flow, size, before, why),
+    }
+}
+
+#[inline(always)]
+fn count_by_tcp(flow: &mut Flow, size: u32, before: u32, why: Why) {
     if before == Flow::SHUNT {
         flow.seam = flow.tcp_seq;
+    }
+    let Some(pod) = maps::pod(flow.own.pod) else { return };
+    let counters = &mut pod.counters;
+    heartbeat::begin(flow, pod.policy.heartbeat);
+    if before == Flow::SHUNT {
+        pending::carry(flow, counters);
         match why {
             Why::QueueFull => add(&mut counters.to_tcp.queue_full, 1),
             Why::Heartbeat => add(&mut counters.to_tcp.heartbeat, 1),
@@ -60,7 +60,7 @@ pub fn run(ctx: &SkMsgContext) {
 }
 
 #[inline(always)]
-fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Result<(), Why> {
+fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32) -> Result<(), Why> {
     if maps::is_draining() {
         return Err(Why::Draining);
     }
@@ -74,12 +74,12 @@ fn decide(ctx: &SkMsgContext, flow: &mut Flow, size: u32, policy: &Policy) -> Re
     if flow.mode != Flow::SHUNT {
         overruled::check(flow)?;
     }
-    order::check(flow)?;
+    order::check(ctx, flow)?;
     trust::check(flow)?;
     size::check(flow, size)?;
     reader::check(flow, &peer)?;
-    heartbeat::check(flow, policy.heartbeat)?;
-    budget::check(flow, size, policy.queue_limit)?;
+    heartbeat::check(flow)?;
+    budget::check(flow, size)?;
     if sockhash::redirect(ctx, flow.peer.cookie) { Ok(()) } else { Err(Why::Closing) }
 }
 

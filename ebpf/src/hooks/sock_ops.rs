@@ -19,7 +19,7 @@ use crate::{
         callbacks::{self, field},
         flow, habits, listener,
         maps::{self, add, add_reason},
-        sockhash,
+        pending, sockhash,
     },
 };
 
@@ -119,6 +119,9 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
     }
     if disconnected && flow.own.entered != 0 {
         flow::mark_entered(ctx);
+    }
+    if let Some(pod) = maps::pod(flow.own.pod) {
+        pending::carry(flow, &mut pod.counters);
     }
     count_plain_bytes(ctx, flow);
     if flow.peer.cookie == 0 {

@@ -26,14 +26,14 @@ const PEEKED: u64 = 2 << 20;
 
 /// Takes the message's kernel memory from the flow's budget.
 #[inline(always)]
-pub fn check(flow: &mut Flow, size: u32, queue_limit: u32) -> Result<(), Why> {
+pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
     let cost = u64::from(size) + u64::from(fields::offsets().sk_msg_size);
     let is_half_used = flow.budget <= flow.grant / 2;
     if flow.budget < cost || is_half_used && ends(STEP, flow.budget, cost) {
         let before = flow.grant;
-        renew(flow, cost, queue_limit);
+        renew(flow, cost);
         if flow.budget < cost && peek::is_waited_for(flow) {
-            let more = u64::from(queue_limit).min(PEEKED).saturating_sub(flow.grant);
+            let more = u64::from(flow.queue_limit).min(PEEKED).saturating_sub(flow.grant);
             flow.grant += more;
             flow.budget += more;
         }
@@ -62,7 +62,7 @@ fn ends(portion: u64, budget: u64, cost: u64) -> bool {
 /// the last time, and something from after that. It starts small, as TCP's, and doubles each time that half
 /// of it was used, or a message was larger.
 #[inline(always)]
-fn renew(flow: &mut Flow, cost: u64, queue_limit: u32) {
+fn renew(flow: &mut Flow, cost: u64) {
     let peer = flow.peer.sock;
     let is_read = |unread: u32| {
         let read = flow.handed.wrapping_sub(unread);
@@ -78,7 +78,7 @@ fn renew(flow: &mut Flow, cost: u64, queue_limit: u32) {
     };
     flow.renewed_at = flow.handed;
     let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
-    let most = limit(flow, rcvbuf, queue_limit);
+    let most = limit(flow, rcvbuf);
     // What TCP's first window takes of it, and the structure of its message.
     let first = rcvbuf / 2 + rcvbuf / 8;
     let grows = spent >= flow.grant / 2 || flow.grant < cost;
@@ -89,11 +89,11 @@ fn renew(flow: &mut Flow, cost: u64, queue_limit: u32) {
 
 /// What TCP would have allowed: where the application has set the buffers, a share of those.
 #[inline(always)]
-fn limit(flow: &Flow, rcvbuf: u64, queue_limit: u32) -> u64 {
+fn limit(flow: &Flow, rcvbuf: u64) -> u64 {
     let at = fields::offsets();
     let (own, peer) = (flow.own.sock, flow.peer.sock);
     let set = (userlocks(own) & SOCK_SNDBUF_LOCK) | (userlocks(peer) & SOCK_RCVBUF_LOCK);
-    let mut limit = u64::from(queue_limit);
+    let mut limit = u64::from(flow.queue_limit);
     if set != 0 {
         let sndbuf = fields::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
         limit = (u64::from(sndbuf) + rcvbuf) / 16;

@@ -61,7 +61,9 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), Why>) {
         Err(Why::QueueFull | Why::Unread) => 2,
         _ => return,
     };
-    flow.large += u64::from(is_large);
+    if is_large {
+        flow.large += 1;
+    }
     let before = flow.bulk;
     flow.bulk += weight * (u64::from(size) + MESSAGE);
     if flow.bulk / PORTION == before / PORTION {

@@ -12,15 +12,15 @@ use crate::kernel::{clock, psock};
 
 /// Whether the network has seen enough of this direction.
 #[inline(always)]
-pub fn check(flow: &mut Flow, heartbeat: u32) -> Result<(), Why> {
+pub fn check(flow: &mut Flow) -> Result<(), Why> {
     if flow.due == 0 {
-        begin(flow, heartbeat);
+        begin(flow, flow.heartbeat);
     }
     let now = clock::jiffies();
     if now < flow.due {
         return Ok(());
     }
-    let is_late = now - flow.due >= clock::in_jiffies(heartbeat) / 2;
+    let is_late = now - flow.due >= clock::in_jiffies(flow.heartbeat) / 2;
     let is_due = is_late && !peek::is_waited_for(flow) || psock::is_empty(flow.peer.sock);
     if is_due { Err(Why::Heartbeat) } else { Ok(()) }
 }

@@ -33,11 +33,11 @@ pub fn check(flow: &mut Flow, shown: &Shown) -> Result<(), Why> {
     // Where its program is known in any mode, it need not be accepted yet.
     if flow.peer_file == 0 {
         flow.peer_file = sock::file(peer).unwrap_or(0);
-        if flow.peer_file == 0 && flow.peer_trust < Trust::Awake as u32 {
+        if flow.peer_file == 0 && flow.peer_trust < Trust::Awake as u16 {
             return Err(Why::NotAccepted);
         }
     }
-    let first = flow.fed == 0;
+    let first = flow.mode != Flow::SHUNT && flow.fed == 0;
     if first {
         // Atomic for its barrier.
         add(&mut flow.fed, 1);
@@ -66,9 +66,9 @@ pub fn check(flow: &mut Flow, shown: &Shown) -> Result<(), Why> {
 #[inline(always)]
 fn sleeps(flow: &Flow) -> bool {
     flow.peer_file != 0
-        && flow.peer_trust != Trust::Always as u32
+        && flow.peer_trust != Trust::Always as u16
         && !sock::is_nonblocking(flow.peer_file)
-        && (flow.peer_trust == Trust::NonBlocking as u32 || is_seen_asleep(flow.peer))
+        && (flow.peer_trust == Trust::NonBlocking as u16 || is_seen_asleep(flow.peer))
 }
 
 /// Whether a task sleeps in a socket's recv(2). Where nothing watches, this is how it becomes known of its

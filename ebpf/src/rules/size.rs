@@ -20,14 +20,14 @@ const ALL: u32 = 48 << 10;
 /// Nobody reads such small messages in another way than the first one.
 const LEAST: u32 = 1 << 10;
 /// How much more may come while the last is unread, as TCP's would be told of late then.
-const UNREAD: u64 = 4;
+const UNREAD: u32 = 4;
 
 /// What a program may be handed at once, in bytes.
 #[inline(always)]
-pub fn allowed(habit: &Habit) -> u64 {
+pub fn allowed(habit: &Habit) -> u32 {
     let largest = habit.largest;
     if habit.named != 0 || largest >= ALL {
-        return u64::MAX;
+        return u32::MAX;
     }
     let mut allowed = LEAST;
     // A power of two, so that it seldom changes; by hand, as the target has no instruction for it.
@@ -36,25 +36,25 @@ pub fn allowed(habit: &Habit) -> u64 {
             allowed *= 2;
         }
     }
-    u64::from(allowed)
+    allowed
 }
 
 /// Whether this message may be handed over with what the peer has not answered yet.
 #[inline(always)]
 pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
-    flow.run += u64::from(size);
+    flow.run = flow.run.saturating_add(size);
     if flow.run <= flow.allowed {
         return Ok(());
     }
     let heard = fields::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32).unwrap_or(0);
     if heard != flow.run_after {
         flow.run_after = heard;
-        flow.run = size.into();
+        flow.run = size;
         if flow.run <= flow.allowed {
             return Ok(());
         }
     }
-    let goes_on = flow.mode == Flow::SHUNT && flow.run <= flow.allowed * UNREAD;
+    let goes_on = flow.mode == Flow::SHUNT && flow.run <= flow.allowed.saturating_mul(UNREAD);
     if goes_on && !psock::is_empty(flow.peer.sock) || peek::is_waited_for(flow) {
         return Ok(());
     }

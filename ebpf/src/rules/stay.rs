@@ -129,7 +129,7 @@ pub fn look_at_peer(flow: &mut Flow) {
     {
         let trusted = offset_of!(Flow, trusted) as u32;
         let as_seen = fields::read::<u32>(peer.flow, trusted).unwrap_or(0);
-        flow.peer_trust = if trust::of(&peer) != 0 { as_seen } else { 0 };
+        flow.peer_trust = if trust::of(&peer) != 0 { as_seen as u16 } else { 0 };
     }
 }
 

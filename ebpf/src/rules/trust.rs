@@ -18,15 +18,27 @@ pub fn check(flow: &mut Flow) -> Result<(), Why> {
     let now = habits::changes() + 1;
     if flow.peer_checked != now {
         flow.peer_checked = now;
-        flow.peer_trust = of(&flow.peer);
-        let own = habits::watched(flow.own.cookie);
-        size::look_up(flow);
-        flow.urgent = own.is_some_and(|own| own.seen & Watched::URGENT != 0).into();
+        look_up(flow);
     }
     match flow.peer_trust {
         0 => Err(Why::NotTrusted),
         _ if flow.urgent != 0 => Err(Why::UrgentData),
         _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn look_up(flow: &mut Flow) {
+    flow.peer_trust = of(&flow.peer) as u16;
+    size::look_up(flow);
+    let own = habits::watched(flow.own.cookie);
+    flow.urgent = own.is_some_and(|own| own.seen & Watched::URGENT != 0).into();
+    match maps::pod(flow.own.pod) {
+        Some(pod) => {
+            (flow.heartbeat, flow.queue_limit) = (pod.policy.heartbeat, pod.policy.queue_limit);
+        }
+        // A pod that was forgotten is not accelerated any more.
+        None => flow.peer_trust = 0,
     }
 }
 

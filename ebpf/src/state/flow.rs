@@ -8,7 +8,9 @@ use aya_ebpf::{
         BPF_SK_STORAGE_GET_F_CREATE, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED,
         bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock,
     },
-    helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_delete, bpf_sk_storage_get},
+    helpers::generated::{
+        bpf_get_socket_cookie, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
+    },
     programs::{SkMsgContext, SockOpsContext, SockoptContext},
 };
 use shim::layout::*;
@@ -118,6 +120,24 @@ pub fn may_send(ctx: &SkMsgContext) -> bool {
     let sock = ctx.sock();
     // SAFETY: the kernel's socket, checked.
     !sock.is_null() && matches!(unsafe { (*sock).state }, BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT)
+}
+
+/// The own `write_seq`, by a load: a `struct tcp_sock` of the kernel's needs no helper to be read.
+#[inline(always)]
+pub fn write_seq(ctx: &SkMsgContext) -> Option<u32> {
+    let sock = ctx.sock();
+    if sock.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel's socket, checked; the verifier knows the field by its offset.
+    unsafe {
+        let tcp_sock = bpf_skc_to_tcp_sock(sock.cast()).cast::<u8>();
+        if tcp_sock.is_null() {
+            return None;
+        }
+        let at = tcp_sock.add(fields::offsets().tcp_write_seq as usize).cast::<u32>();
+        Some(ptr::read_volatile(at))
+    }
 }
 
 /// Who feeds this socket. The active end may not have met its peer yet.

@@ -5,5 +5,6 @@ pub mod flow;
 pub mod habits;
 pub mod listener;
 pub mod maps;
+pub mod pending;
 pub mod shared;
 pub mod sockhash;

@@ -71,7 +71,7 @@ pub struct Ends {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
-    // Read by the peer with each message, and seldom written: the first line.
+    // Read by the peer with each message, and seldom written: the first line of memory.
     pub own: End,
     pub pair: Pair,
     /// [`Flow::ENTERED`], [`Flow::SETTLED`], [`Flow::LEAVING`] or [`Flow::PLAIN`].
@@ -79,53 +79,62 @@ pub struct Flow {
     /// 1: who sends has to look at the socket, as SO_RCVLOWAT was set, or one of the two ends the connection.
     pub exceptional: u32,
 
-    // Seldom written.
-    /// Not 0 once anything may have been handed to the peer. Read by the peer.
-    pub fed: u64,
+    // Read with each message, and seldom written: the second.
     pub peer: End,
     /// Address of the peer's `struct file`, which has its O_NONBLOCK; 0 until it was accepted.
     pub peer_file: u64,
-    /// [`Trust`](super::Trust) in the peer's program; 0: none.
-    pub peer_trust: u32,
-    /// Likewise in the own.
-    pub trusted: u32,
     /// [`CHANGES`](super::name::CHANGES) plus one when `peer_trust` was looked up. 0: never.
     pub peer_checked: u64,
-    /// Likewise for the own program.
-    pub own_checked: u64,
-    /// How many bytes may be handed over until the peer sends something.
-    pub allowed: u64,
-    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
-    pub due: u64,
-    /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
-    /// more.
-    pub callbacks: u32,
-    /// [`Reasons::LEARNING`](super::Reasons::LEARNING) and so on: why it is [`Flow::PLAIN`].
-    pub why: u32,
+    /// [`Trust`](super::Trust) in the peer's program; 0: none.
+    pub peer_trust: u16,
     /// 1: this socket sends urgent data.
-    pub urgent: u32,
-    /// Own `write_seq` when the short way was last left. Read by the peer, with packets.
-    pub seam: u32,
+    pub urgent: u16,
+    /// How many bytes may be handed over until the peer sends something; `u32::MAX`: any.
+    pub allowed: u32,
 
-    // Written with each message.
+    // Written with each message: the third.
     /// [`Flow::TCP`] or [`Flow::SHUNT`].
     pub mode: u32,
     /// Own `write_seq` while nothing goes by TCP: it must not move then.
     pub tcp_seq: u32,
     /// Bytes of kernel memory that may still go into the peer's queue.
     pub budget: u64,
-    /// Bytes that were handed over, modulo 2^32.
-    pub handed: u32,
-    /// `handed` when the budget was last renewed.
-    pub renewed_at: u32,
-    /// Bytes that were sent since the peer last sent something.
-    pub run: u64,
+    /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
+    pub grant: u64,
+    /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
+    pub due: u64,
+    /// What its pod's counters do not have yet.
+    pub pending: Pending,
     /// Messages that were sent. Read by the peer now and then.
     pub messages: u64,
     /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
     pub large: u64,
+    /// Bytes that were sent since the peer last sent something.
+    pub run: u32,
+    /// Bytes that were handed over, modulo 2^32.
+    pub handed: u32,
+
+    // Written with some messages.
     /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
     pub bulk: u64,
+
+    // Seldom written.
+    /// Not 0 once anything may have been handed to the peer. Read by the peer.
+    pub fed: u64,
+    /// [`Trust`](super::Trust) in the own program; 0: none.
+    pub trusted: u32,
+    /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
+    /// more.
+    pub callbacks: u32,
+    /// Like `peer_checked`, for the own program.
+    pub own_checked: u64,
+    /// Of its pod's [`Policy`](super::Policy), when `peer_trust` was looked up.
+    pub heartbeat: u32,
+    pub queue_limit: u32,
+    /// [`Reasons::LEARNING`](super::Reasons::LEARNING) and so on: why it is [`Flow::PLAIN`].
+    pub why: u32,
+    /// Own `write_seq` when the short way was last left. Read by the peer, with packets.
+    pub seam: u32,
 
     // Written now and then.
     /// `messages` of the peer when it was last seen to have grown.
@@ -135,17 +144,25 @@ pub struct Flow {
     /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^64:
     /// own, and the peer's.
     pub excess: [u64; 2],
-    /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
-    pub grant: u64,
-    /// What of that belongs to messages that were unread then.
+    /// What of `grant` belongs to messages that were unread then.
     pub carried: u64,
+    /// Bytes that were sent by TCP and counted.
+    pub tcp_bytes: u64,
+    /// `handed` when the budget was last renewed.
+    pub renewed_at: u32,
     /// Own `write_seq` plus `messages` at the last look at what was sent.
     pub sent_seq: u32,
     /// The peer's `seam` behind which the reader was told of what is unread.
     pub told: u32,
-    /// Bytes that were sent by TCP and counted.
-    pub tcp_bytes: u64,
     pub keepalive: Keepalive,
+}
+
+/// What a socket has sent the short way, and its pod's counters do not have.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pending {
+    pub messages: u32,
+    pub bytes: u32,
 }
 
 /// What was borrowed of a socket's keepalive: see `ebpf/src/rules/wakeup.rs`. Times in seconds.
