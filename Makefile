@@ -24,7 +24,7 @@ export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = 5.10 6.1 6.12 6.18 7
 
-.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture binaries image release setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture binaries image index release setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -138,14 +138,29 @@ picture:
 binaries: setup
 	$(STATIC) -p plugin -p install
 
-# What deploy/Containerfile makes, without a registry.
+# What deploy/Containerfile makes, without a registry; `make image ARCH=arm64` on another machine too.
+NATIVE = $(shell dpkg --print-architecture)
+ARCH ?= $(NATIVE)
 image: export LABELS = {"org.opencontainers.image.title": "shunt", \
     "org.opencontainers.image.version": "$(VERSION)", \
     "org.opencontainers.image.revision": "$(shell git describe --always --dirty --abbrev=40 --exclude '*')", \
     "org.opencontainers.image.licenses": "Apache-2.0 AND (MIT OR GPL-2.0-only)"}
+ifeq ($(ARCH),$(NATIVE))
 image: setup
 	@$(MAKE) --no-print-directory binaries
 	deploy/image target/shunt.tar shunt:$(VERSION) '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
+else
+image: setup
+	@scripts/setup cross
+	scripts/cross $(ARCH)
+	ARCH=$(ARCH) deploy/image target/shunt-$(ARCH).tar shunt:$(VERSION) '["/shuntctl"]' target/$(ARCH)/shunt{,ctl}
+endif
+
+# The images of both in one, for a registry or `ctr image import`.
+index:
+	@$(MAKE) --no-print-directory image
+	@$(MAKE) --no-print-directory image ARCH=arm64
+	deploy/index target/shunt-index.tar shunt:$(VERSION) target/shunt.tar target/shunt-arm64.tar
 
 release: image
 	scripts/release target/release-$(VERSION) target/shunt.tar $(SHUNT_BIN) $(SHUNTCTL_BIN)

@@ -4,6 +4,7 @@ mod accelerated;
 mod containerd;
 mod cri;
 mod host;
+mod image;
 mod leaving;
 mod neighbour;
 mod pod;
@@ -43,6 +44,7 @@ fn of_containerd(debian: &'static str) -> Vec<Trial> {
         ("refused::by_the_plugin_before", refused::by_the_plugin_before),
         ("refused::by_the_plugin_behind", refused::by_the_plugin_behind),
         ("leaving::the_node_is_as_it_was", leaving::the_node_is_as_it_was),
+        ("image::of_two_processors", image::of_two_processors),
     ];
     // The others do not ask.
     if debian == "sid" {
