@@ -23,12 +23,12 @@ pub fn run(ctx: &SkMsgContext) {
     flow.mode = if verdict.is_ok() { Flow::SHUNT } else { Flow::TCP };
     match verdict {
         Ok(()) => pending::count(flow, size, before != Flow::SHUNT),
-        Err(why) => count_by_tcp(flow, size, before, why),
+        Err(why) => count_by_tcp(ctx, flow, before, why),
     }
 }
 
 #[inline(always)]
-fn count_by_tcp(flow: &mut Flow, size: u32, before: u32, why: Why) {
+fn count_by_tcp(ctx: &SkMsgContext, flow: &mut Flow, before: u32, why: Why) {
     if before == Flow::SHUNT {
         flow.seam = flow.tcp_seq;
     }
@@ -54,9 +54,10 @@ fn count_by_tcp(flow: &mut Flow, size: u32, before: u32, why: Why) {
             Why::NotMet | Why::NotAccepted | Why::Unread | Why::Overruled => (),
         }
     }
-    flow.tcp_bytes += u64::from(size);
     add(&mut counters.by_tcp.messages, 1);
-    add(&mut counters.by_tcp.bytes, size.into());
+    if let Some(written) = flow::write_seq(ctx) {
+        pending::count_by_tcp(flow, written, counters);
+    }
 }
 
 #[inline(always)]

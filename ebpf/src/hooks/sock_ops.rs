@@ -122,6 +122,11 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
     }
     if let Some(pod) = maps::pod(flow.own.pod) {
         pending::carry(flow, &mut pod.counters);
+        if flow.stage < Flow::LEAVING
+            && let Some(written) = written(ctx, flow.own.sock)
+        {
+            pending::count_by_tcp(flow, written, &mut pod.counters);
+        }
     }
     count_plain_bytes(ctx, flow);
     if flow.peer.cookie == 0 {
@@ -153,12 +158,23 @@ fn count_plain_bytes(ctx: &SockOpsContext, flow: &mut Flow) {
     }
 }
 
+/// The own `write_seq` without a FIN, which counts as a byte.
+#[inline(always)]
+fn written(ctx: &SockOpsContext, sock: u64) -> Option<u32> {
+    let is_open = matches!(state_before(ctx), BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT);
+    Some(sock::write_seq(sock)?.wrapping_sub(u32::from(!is_open)))
+}
+
 /// By connect(2) to no address, after which nothing unread may be left. All else that ends at once a
 /// connection which this end has not closed leaves an error first.
 #[inline(always)]
 fn was_disconnected(ctx: &SockOpsContext, sock: u64) -> bool {
-    let before = field!(ctx, __bindgen_anon_1.args[0]);
-    matches!(before, BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT) && !sock::has_error(sock)
+    matches!(state_before(ctx), BPF_TCP_ESTABLISHED | BPF_TCP_CLOSE_WAIT) && !sock::has_error(sock)
+}
+
+#[inline(always)]
+fn state_before(ctx: &SockOpsContext) -> u32 {
+    field!(ctx, __bindgen_anon_1.args[0])
 }
 
 #[inline(always)]

@@ -85,6 +85,7 @@ pub fn new_flow<'a>(ctx: &SockOpsContext, pod: PodId, pair: Pair) -> Option<&'a 
     flow.own.cookie = cookie(ctx);
     flow.own.pod = pod;
     flow.pair = pair;
+    flow.counted = sock::write_seq(flow.own.sock).unwrap_or(0);
     Some(flow)
 }
 

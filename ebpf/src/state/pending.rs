@@ -27,6 +27,7 @@ pub fn count(flow: &mut Flow, size: u32, begins: bool) {
     let Some(pod) = maps::pod(flow.own.pod) else { return };
     if begins {
         add(&mut pod.counters.to_shunt, 1);
+        count_by_tcp(flow, flow.tcp_seq, &mut pod.counters);
     }
     carry(flow, &mut pod.counters);
 }
@@ -37,4 +38,14 @@ pub fn carry(flow: &mut Flow, counters: &mut Counters) {
     let pending = core::mem::take(&mut flow.pending);
     add(&mut counters.shunted.messages, pending.messages.into());
     add(&mut counters.shunted.bytes, pending.bytes.into());
+}
+
+/// Counts what TCP has been given, by the own `write_seq`: of a message that TCP takes in part, the rest passes the
+/// program again, or never.
+#[inline(always)]
+pub fn count_by_tcp(flow: &mut Flow, written: u32, counters: &mut Counters) {
+    let bytes = u64::from(written.wrapping_sub(flow.counted));
+    flow.counted = written;
+    flow.tcp_bytes += bytes;
+    add(&mut counters.by_tcp.bytes, bytes);
 }

@@ -148,6 +148,8 @@ pub struct Flow {
     pub carried: u64,
     /// Bytes that were sent by TCP and counted.
     pub tcp_bytes: u64,
+    /// Own `write_seq` up to which they are counted.
+    pub counted: u32,
     /// `handed` when the budget was last renewed.
     pub renewed_at: u32,
     /// Own `write_seq` plus `messages` at the last look at what was sent.

@@ -27,6 +27,7 @@ pub const ROWS: &[Row] = &[
     ("blocked_waitall_with_unread_bytes", blocked_waitall_with_unread_bytes),
     ("blocked_rcvlowat", blocked_rcvlowat),
     ("blocked_send", blocked_send),
+    ("blocked_send_is_reset", blocked_send_is_reset),
     ("blocked_stream", blocked_stream),
     ("blocked_second_exchange", blocked_second_exchange),
     ("receive_timeout", receive_timeout),
@@ -151,6 +152,19 @@ fn blocked_send(s: Scene) -> Result<String> {
     let bytes = vec![b'x'; TOTAL];
     let then = || drop(s.b.recv_exactly(TOTAL));
     seen![while_it_waits(|| s.a.send(&bytes), then)?]
+}
+
+/// Its peer closes with bytes unread. A write without SIGPIPE, as the name of the error is enough.
+fn blocked_send_is_reset(s: Scene) -> Result<String> {
+    let (a, b) = (s.a, s.b);
+    let bytes = vec![b'x'; 16_000_000];
+    let fails = || loop {
+        let sent = a.send_with(&bytes, libc::MSG_NOSIGNAL);
+        if sent.parse::<usize>().is_err() {
+            return sent;
+        }
+    };
+    seen![while_it_waits(fails, || drop(b))?]
 }
 
 fn blocked_stream(s: Scene) -> Result<String> {
