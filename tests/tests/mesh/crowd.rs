@@ -72,7 +72,9 @@ pub fn echo(pod: &Pod, port: u16) -> Result<Task<()>> {
     let task = pod.spawn(|| {
         let listener = listen((pod.ipv4, port), NonBlocking)?;
         listening.raise()?;
-        while let Ok(mut stream) = Stream::accept(&listener, NonBlocking) {
+        loop {
+            // For long there may come nobody.
+            let Ok(mut stream) = Stream::accept(&listener, NonBlocking) else { continue };
             thread::spawn(move || -> Result<()> {
                 let mut message = Vec::new();
                 loop {
@@ -87,7 +89,6 @@ pub fn echo(pod: &Pod, port: u16) -> Result<Task<()>> {
                 }
             });
         }
-        Ok(())
     })?;
     listening.wait()?;
     Ok(task)
