@@ -140,25 +140,21 @@ binaries: setup
 
 # What deploy/Containerfile makes, without a registry; `make image ARCH=arm64` on another machine too.
 NATIVE = $(shell dpkg --print-architecture)
-ARCH ?= $(NATIVE)
+# Not the environment's, which kernel developers set otherwise.
+ARCH = $(NATIVE)
 image: export LABELS = {"org.opencontainers.image.title": "shunt", \
     "org.opencontainers.image.version": "$(VERSION)", \
     "org.opencontainers.image.revision": "$(shell git describe --always --dirty --abbrev=40 --exclude '*')", \
     "org.opencontainers.image.licenses": "Apache-2.0 AND (MIT OR GPL-2.0-only)"}
-ifeq ($(ARCH),$(NATIVE))
 image: setup
-	@$(MAKE) --no-print-directory binaries
-	deploy/image target/shunt.tar shunt:$(VERSION) '["/shuntctl"]' $(SHUNT_BIN) $(SHUNTCTL_BIN)
-else
-image: setup
-	@scripts/setup cross
-	scripts/cross $(ARCH)
-	ARCH=$(ARCH) deploy/image target/shunt-$(ARCH).tar shunt:$(VERSION) '["/shuntctl"]' target/$(ARCH)/shunt{,ctl}
-endif
+	$(if $(filter $(NATIVE),$(ARCH)),@$(MAKE) --no-print-directory binaries,scripts/setup cross && scripts/cross $(ARCH))
+	ARCH=$(ARCH) deploy/image $(if $(filter $(NATIVE),$(ARCH)),target/shunt.tar,target/shunt-$(ARCH).tar) \
+	    shunt:$(VERSION) '["/shuntctl"]' \
+	    $(if $(filter $(NATIVE),$(ARCH)),$(SHUNT_BIN) $(SHUNTCTL_BIN),target/$(ARCH)/shunt target/$(ARCH)/shuntctl)
 
 # The images of both in one, for a registry or `ctr image import`.
 index:
-	@$(MAKE) --no-print-directory image
+	@$(MAKE) --no-print-directory image ARCH=$(NATIVE)
 	@$(MAKE) --no-print-directory image ARCH=arm64
 	deploy/index target/shunt-index.tar shunt:$(VERSION) target/shunt.tar target/shunt-arm64.tar
 
