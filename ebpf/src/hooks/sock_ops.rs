@@ -9,7 +9,7 @@ use aya_ebpf::{
     },
     programs::SockOpsContext,
 };
-use shim::layout::{Flow, Habit, Program, Reasons};
+use shim::layout::{Counters, Flow, Habit, Program, Reasons};
 
 use super::handshake;
 use crate::{
@@ -122,13 +122,12 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
     }
     if let Some(pod) = maps::pod(flow.own.pod) {
         pending::carry(flow, &mut pod.counters);
-        if flow.stage < Flow::LEAVING
-            && let Some(written) = written(ctx, flow.own.sock)
-        {
+        if flow.stage >= Flow::LEAVING {
+            count_plain_bytes(ctx, flow, &mut pod.counters);
+        } else if let Some(written) = written(ctx, flow.own.sock) {
             pending::count_by_tcp(flow, written, &mut pod.counters);
         }
     }
-    count_plain_bytes(ctx, flow);
     if flow.peer.cookie == 0 {
         flow::give_up(flow);
     }
@@ -139,22 +138,18 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
 
 /// What it sent while it was not in the sockhash, if its peer is on this node.
 #[inline(always)]
-fn count_plain_bytes(ctx: &SockOpsContext, flow: &mut Flow) {
-    if flow.stage < Flow::LEAVING {
-        return;
-    }
+fn count_plain_bytes(ctx: &SockOpsContext, flow: &mut Flow, counters: &mut Counters) {
     if flow::peer(flow).is_none() {
         return;
     }
-    let Some(pod) = maps::pod(flow.own.pod) else { return };
     let sent = field!(ctx, bytes_acked).saturating_sub(flow.tcp_bytes);
-    add_reason(&mut pod.counters.plain_bytes, flow.why, sent);
+    add_reason(&mut counters.plain_bytes, flow.why, sent);
     if flow.why != Reasons::OBSERVED || flow.trusted == 0 {
         return;
     }
     stay::look_at_peer(flow);
     if flow.peer_trust != 0 && trust::of(&flow.own) != 0 {
-        add(&mut pod.counters.foretold_bytes, sent);
+        add(&mut counters.foretold_bytes, sent);
     }
 }
 

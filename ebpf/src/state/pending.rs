@@ -1,4 +1,4 @@
-//! What a socket has sent the short way, until its pod's counters have it.
+//! What a socket has sent, until its pod's counters have it.
 //!
 //! All processors write to those: a line of memory that goes to and fro between them would cost as much
 //! as the rest of a message's way. So what is pending is brought there now and then, and at the latest
@@ -44,7 +44,12 @@ pub fn carry(flow: &mut Flow, counters: &mut Counters) {
 /// program again, or never.
 #[inline(always)]
 pub fn count_by_tcp(flow: &mut Flow, written: u32, counters: &mut Counters) {
-    let bytes = u64::from(written.wrapping_sub(flow.counted));
+    let bytes = written.wrapping_sub(flow.counted);
+    // A FIN that is taken off and was not sent: a Fast Open connection that was never whole, or no memory for it.
+    if (bytes as i32) < 0 {
+        return;
+    }
+    let bytes = u64::from(bytes);
     flow.counted = written;
     flow.tcp_bytes += bytes;
     add(&mut counters.by_tcp.bytes, bytes);
