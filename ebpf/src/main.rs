@@ -13,11 +13,12 @@ mod state;
 
 use aya_ebpf::{
     macros::{
-        cgroup_sock, cgroup_sockopt, classifier, fentry, kprobe, raw_tracepoint, sk_msg, sock_ops,
+        cgroup_sock, cgroup_sockopt, classifier, fentry, kprobe, raw_tracepoint, sk_lookup, sk_msg,
+        sock_ops,
     },
     programs::{
-        FEntryContext, ProbeContext, RawTracePointContext, SkMsgContext, SockContext,
-        SockOpsContext, SockoptContext, TcContext,
+        FEntryContext, ProbeContext, RawTracePointContext, SkLookupContext, SkMsgContext,
+        SockContext, SockOpsContext, SockoptContext, TcContext,
     },
 };
 
@@ -51,6 +52,12 @@ pub fn shunt_inspect(ctx: TcContext) -> i32 {
 #[cgroup_sock(sock_create)]
 pub fn shunt_sock_create(ctx: SockContext) -> i32 {
     hooks::sock_create::allows(&ctx).into()
+}
+
+/// Lets all pass. Its link tells whether a network namespace is still there.
+#[sk_lookup]
+pub fn shunt_presence(_: SkLookupContext) -> u32 {
+    aya_ebpf::bindings::sk_action::SK_PASS
 }
 
 /// For the trial at load.

@@ -3,7 +3,7 @@
 //! It calls the plugin as a runtime would have, so that they get what a new pod gets.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -13,8 +13,9 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shim::{
-    cgroup::{self, Cgroup, PodCgroup},
+    cgroup::{self, PodCgroup},
     datapath::Datapath,
+    namespace::Namespace,
     sleepers,
 };
 
@@ -85,7 +86,7 @@ pub struct Adoption<'a> {
 
 impl<'a> Adoption<'a> {
     /// # Errors
-    /// No network configuration has shunt's entry, or there are no cgroups of version 2.
+    /// No network configuration has shunt's entry, or no cgroups are mounted.
     pub fn new(
         paths: &'a paths::Datapath,
         cni: &'a paths::Cni,
@@ -100,7 +101,7 @@ impl<'a> Adoption<'a> {
         conf["prevResult"] = json!({ "cniVersion": conf["cniVersion"] });
         let root = match conf["cgroupRoot"].as_str() {
             Some(root) => root.into(),
-            None => cgroup::root()?,
+            None => cgroup::pods_root()?,
         };
         Ok(Self { paths, bin_dir: &cni.bin_dir, logs, conf: entry, root })
     }
@@ -130,11 +131,8 @@ impl<'a> Adoption<'a> {
         let processes = pod.processes();
         let first = processes.first().context("nothing runs in it")?;
         let netns = format!("/proc/{first}/ns/net");
-        let of = |path: &str| fs::read_link(path).with_context(|| path.to_owned());
-        if of(&netns)? == of("/proc/1/ns/net")? {
-            bail!("it is in the node's network");
-        }
-        let id = Cgroup::open(&pod.path)?.id;
+        Namespace::of(*first)?;
+        let id = pod.id()?;
         let datapath = || anyhow::Ok(Datapath::open(&self.paths.pin_path)?);
         let is_attached = |datapath: &Option<Datapath>| match datapath {
             Some(datapath) => datapath.is_attached(id),

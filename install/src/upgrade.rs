@@ -5,7 +5,7 @@ use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use shim::{cgroup::Cgroup, datapath::Datapath, drain, layout::VERSION, lock::Lock, pins};
+use shim::{datapath::Datapath, drain, layout::VERSION, lock::Lock, pins};
 
 use crate::{
     adopt::{Adopted, Adoption},
@@ -102,8 +102,7 @@ impl Upgrade {
         }
         let adoption = Adoption::new(&self.datapath, &self.cni, &self.logs)?;
         let all = adoption.pods().into_iter();
-        let theirs =
-            all.filter(|pod| Cgroup::open(&pod.path).is_ok_and(|cgroup| pods.contains(&cgroup.id)));
+        let theirs = all.filter(|pod| pod.id().is_ok_and(|id| pods.contains(&id)));
         Ok(theirs.map(|pod| adoption.adopt(&pod)).collect())
     }
 }

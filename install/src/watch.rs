@@ -256,7 +256,7 @@ impl Watcher {
         if !load::is_complete(&folder) {
             return Ok(0);
         }
-        sleepers::look(&mut Habits::open(&folder)?, &cgroup::root()?)
+        sleepers::look(&mut Habits::open(&folder)?, &cgroup::pods_root()?)
     }
 
     /// Where shunt was uninstalled nothing is left to be swept. Where somebody else is at work, ADD sweeps until

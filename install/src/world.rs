@@ -12,7 +12,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use shim::{cgroup, lock::Lock, refusal::Refusal};
+use shim::{
+    cgroup::{self, Cgroup},
+    lock::Lock,
+    refusal::Refusal,
+};
 
 use crate::{
     binary,
@@ -188,7 +192,8 @@ impl World for Host {
 
     fn load(&self, wanted: &Wanted) -> Result<(), Refusal> {
         // To no others do programs attach.
-        cgroup::root()?;
+        cgroup::pods_root()?;
+        Cgroup::root()?;
         let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;
         let settings = settings::of_node(&self.cni.net_dir, Some(wanted));
         shim::datapath::Datapath::open_or_load(&self.datapath.pin_path, settings).map(drop)

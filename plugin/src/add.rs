@@ -1,13 +1,15 @@
 //! ADD: accelerate the pod, if that can be, and pass its network on as it came.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use shim::{
-    cgroup::{self, Cgroup},
     datapath::{Datapath, Names, Wants},
     layout::{Attachment, MAX_CONTAINER_ID},
     load::Settings,
     lock::Lock,
+    namespace::Namespace,
+    pins,
+    place::Place,
     refusal::Refusal,
 };
 
@@ -27,9 +29,24 @@ pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
     match policy::of_pod(conf, call).map(|wants| accelerate(conf, call, ips, &wants)) {
         Ok(Ok(())) => {}
         Ok(Err(refusal)) => log::warn!("not accelerated: {refusal}"),
-        Err(reason) => log::info!("not accelerated: {reason}"),
+        Err(reason) => {
+            log::info!("not accelerated: {reason}");
+            if let Err(error) = forget_former(conf, call) {
+                log::warn!("{error}");
+            }
+        }
     }
     Ok(prev_result.get().to_owned())
+}
+
+/// It may have the number of a network namespace that is gone, and whose pod's DEL was lost.
+fn forget_former(conf: &Conf, call: &Call) -> Result<(), Refusal> {
+    if !pins::runs_for_all(&conf.pin_path.0) {
+        return Ok(());
+    }
+    let _lock = Lock::take(&conf.lock_file.0, PATIENCE)?;
+    let Some(mut datapath) = Datapath::open(&conf.pin_path.0)? else { return Ok(()) };
+    Ok(datapath.forget_former(Namespace::open(Path::new(&call.netns))?.id)?)
 }
 
 fn accelerate(conf: &Conf, call: &Call, ips: Vec<IpAddr>, wants: &Wants) -> Result<(), Refusal> {
@@ -56,20 +73,17 @@ fn attach(
 ) -> Result<(), Refusal> {
     let attachment = Attachment::new(&call.container_id, &call.ifname)
         .ok_or(Refusal::NameTooLong(MAX_CONTAINER_ID))?;
-    let root = match &conf.cgroup_root {
-        Some(root) => root.0.clone(),
-        None => cgroup::root().map_err(Refusal::NoCgroup)?,
-    };
+    let root = conf.cgroup_root.as_ref().map(|root| &*root.0);
     let named = conf.runtime.cgroup_path.as_deref();
-    let cgroup =
-        Cgroup::of_pod(&root, named, call.arg("K8S_POD_UID")).map_err(Refusal::NoCgroup)?;
+    let place = Place::of_pod(root, named, call.arg("K8S_POD_UID"), Path::new(&call.netns))
+        .map_err(Refusal::NoCgroup)?;
     let ips = addresses::of_pod(ips, &call.netns)?;
     let names = Names {
         network: &conf.network,
         namespace: call.arg("K8S_POD_NAMESPACE").unwrap_or_default(),
         pod: call.arg("K8S_POD_NAME").unwrap_or_default(),
     };
-    datapath.add(&attachment, names, &cgroup, &ips, wants)?;
-    log::info!("accelerated: {ips:?} in {}", cgroup.path.display());
+    datapath.add(&attachment, names, &place, &ips, wants)?;
+    log::info!("accelerated: {ips:?} in {place}");
     Ok(())
 }

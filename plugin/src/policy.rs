@@ -38,10 +38,12 @@ pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
     }
     let modes = [("accelerate", Policy::ACCELERATE), ("observe", Policy::OBSERVE)];
     let captured = annotation(SIDECAR).is_some();
+    let no_mptcp = captured && conf.mptcp == Mptcp::Refuse && !shim::mptcp::is_safe();
     let policy = Policy {
         queue_limit: conf.queue_limit,
         heartbeat: conf.heartbeat,
         blocking: (switch(BLOCKING).unwrap_or(conf.blocking) == Switch::On).into(),
+        no_mptcp: no_mptcp.into(),
         mode: choose(MODE, annotation(MODE), modes).unwrap_or(Policy::AS_NODE),
         excluded_ports: conf.excluded_ports.0,
         service_cidrs: conf.service_cidrs.0,
@@ -51,7 +53,6 @@ pub fn of_pod(conf: &Conf, call: &Call) -> Result<Wants, String> {
         trusted: named(&conf.trusted_programs, false)
             .chain(named(&conf.polling_programs, true))
             .collect(),
-        no_mptcp: captured && conf.mptcp == Mptcp::Refuse && !shim::mptcp::is_safe(),
     })
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::maps::{IterableMap, MapData};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use crate::layout::*;
@@ -53,18 +53,18 @@ pub fn attach_sk_msg(program: BorrowedFd, map: BorrowedFd) -> io::Result<()> {
     unsafe { bpf(bpf_cmd::BPF_PROG_ATTACH, &mut attr) }.map(drop)
 }
 
-/// Attaches a program to a cgroup by a link, as one of many (a link is always
+/// Attaches a program to a cgroup or a network namespace by a link, as one of many (a cgroup's is always
 /// BPF_F_ALLOW_MULTI), until the link is gone.
-pub fn attach_cgroup(
+pub fn attach(
     program: BorrowedFd,
-    cgroup: BorrowedFd,
+    target: BorrowedFd,
     kind: bpf_attach_type,
 ) -> io::Result<OwnedFd> {
     // Linux before 5.11 charges the cgroup's storage to this limit, and says ENOMEM.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     let mut attr = empty();
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
-    attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
+    attr.link_create.__bindgen_anon_2.target_fd = target.as_raw_fd() as u32;
     attr.link_create.attach_type = kind as u32;
     // SAFETY: no pointers; the kernel gives a new descriptor.
     unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
@@ -88,17 +88,20 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &mut attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
-/// The cgroup that a cgroup link is attached to; 0 once that cgroup is gone.
-pub fn cgroup_of_link(link: BorrowedFd) -> io::Result<u64> {
+/// The cgroup's id, or the network namespace's inode number, that a link is attached to; 0 once that is gone.
+pub fn target_of_link(link: BorrowedFd) -> io::Result<u64> {
     let mut attr = empty();
-    // SAFETY: the info outlives the call, and a cgroup link fills the field that is read.
+    // SAFETY: the info outlives the call, and a link of each type fills the field that is read for it.
     unsafe {
         let mut info: bpf_link_info = zeroed();
         attr.info.bpf_fd = link.as_raw_fd() as u32;
         attr.info.info_len = size_of::<bpf_link_info>() as u32;
         attr.info.info = (&raw mut info) as u64;
         bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-        Ok(info.__bindgen_anon_1.cgroup.cgroup_id)
+        Ok(match info.type_ == bpf_link_type::BPF_LINK_TYPE_NETNS as u32 {
+            true => info.__bindgen_anon_1.netns.netns_ino.into(),
+            false => info.__bindgen_anon_1.cgroup.cgroup_id,
+        })
     }
 }
 

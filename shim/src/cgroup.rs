@@ -8,7 +8,12 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
-use crate::layout::PodId;
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
+};
+
+use crate::{layout::PodId, namespace::Namespace};
 
 /// Deeper than kubelets nest pods below their own cgroup root.
 const SEARCH_DEPTH: usize = 6;
@@ -29,6 +34,14 @@ pub fn root() -> anyhow::Result<PathBuf> {
     mounts("cgroup2")?.into_iter().next().context("no cgroup2 hierarchy is mounted")
 }
 
+/// Where kubelets put the pods' cgroups: in a hierarchy of version 1 where there is none of version 2.
+///
+/// # Errors
+/// None is mounted.
+pub fn pods_root() -> anyhow::Result<PathBuf> {
+    root().or_else(|_| mounts("cgroup")?.into_iter().next().context("no cgroups are mounted"))
+}
+
 /// Where this mount namespace has file systems of a type.
 fn mounts(kind: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
@@ -39,6 +52,24 @@ fn mounts(kind: &str) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 impl Cgroup {
+    /// The root, also where version 2 is mounted nowhere: by a mount that is seen nowhere, and gone with this.
+    ///
+    /// # Errors
+    /// The kernel has no version 2, or refuses the mount.
+    pub fn root() -> anyhow::Result<Self> {
+        if let Ok(root) = root() {
+            return Self::open(&root);
+        }
+        let mount = || {
+            let fs = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_create(&fs)?;
+            let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+            openat(&mount, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        };
+        let dir = File::from(mount().context("cannot mount cgroup2")?);
+        Ok(Self { path: "the root of version 2".into(), id: dir.metadata()?.ino(), dir })
+    }
+
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let dir = File::open(path).with_context(|| path.display().to_string())?;
         let fs = nix::sys::statfs::fstatfs(&dir).with_context(|| path.display().to_string())?;
@@ -104,6 +135,17 @@ impl PodCgroup {
         walk(root, SEARCH_DEPTH, &mut all);
         all.sort();
         all
+    }
+
+    /// Its id for the programs.
+    ///
+    /// # Errors
+    /// It is not in version 2, and nothing runs in it.
+    pub fn id(&self) -> anyhow::Result<PodId> {
+        Cgroup::open(&self.path).map(|cgroup| cgroup.id).or_else(|_| {
+            let first = self.processes().first().copied().context("nothing runs in it")?;
+            Ok(Namespace::of(first)?.id)
+        })
     }
 
     /// The processes of all its containers.

@@ -17,7 +17,7 @@ use aya::{
     sys::SyscallError,
 };
 use aya_obj::generated::bpf_attach_type::{
-    self, BPF_CGROUP_INET_SOCK_CREATE, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS,
+    BPF_CGROUP_INET_SOCK_CREATE, BPF_CGROUP_SETSOCKOPT, BPF_CGROUP_SOCK_OPS, BPF_SK_LOOKUP,
 };
 
 use crate::{
@@ -28,7 +28,8 @@ use crate::{
     layout::*,
     listeners,
     load::{self, Settings},
-    pins,
+    mptcp, pins,
+    place::Place,
     refusal::Refusal,
 };
 
@@ -61,8 +62,6 @@ pub struct Wants {
     pub policy: Policy,
     /// Names of programs that are trusted from their first connection on.
     pub trusted: Vec<Named>,
-    /// Its programs find no MPTCP.
-    pub no_mptcp: bool,
 }
 
 impl Datapath {
@@ -97,32 +96,43 @@ impl Datapath {
         })
     }
 
-    /// Registers an attachment of a pod and attaches its cgroup. May be repeated.
+    /// Registers an attachment of a pod and attaches its place. May be repeated.
     pub fn add(
         &mut self,
         attachment: &Attachment,
         names: Names,
-        cgroup: &Cgroup,
+        place: &Place,
         ips: &[IpAddr],
         wants: &Wants,
     ) -> Result<(), Refusal> {
+        let id = place.id();
         self.sweep_share()?;
         self.remove(attachment)?;
-        let added = self.register(attachment, names, cgroup.id, ips, &wants.policy);
+        self.forget_former(id)?;
+        let added = self.register(attachment, names, id, ips, &wants.policy);
         let known = added.and_then(|()| {
             let mut named = wants.trusted.iter();
             if self.node()?.fionread != Fionread::ALL {
-                self.habits.bar_who_asks(cgroup.id)?;
+                self.habits.bar_who_asks(id)?;
             }
-            Ok(named.try_for_each(|named| self.habits.name(cgroup.id, *named))?)
+            Ok(named.try_for_each(|named| self.habits.name(id, *named))?)
         });
-        let attached = known.and_then(|()| self.attach(cgroup, wants.no_mptcp));
+        let attached = known.and_then(|()| self.attach(place, wants.policy.no_mptcp != 0));
         if attached.is_err() {
             self.remove(attachment)?;
         } else {
             self.note(|node| node.accelerated += 1);
         }
         attached
+    }
+
+    /// Forgets a pod that is gone, as the kernel gives the number of its network namespace to another.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_former(&mut self, id: PodId) -> anyhow::Result<()> {
+        let is_former = self.pod(id)?.is_some() && !self.is_attached(id)?;
+        if is_former { self.forget(&[id].into()) } else { Ok(()) }
     }
 
     fn register(
@@ -174,43 +184,81 @@ impl Datapath {
         Ok(described)
     }
 
-    fn attach(&self, cgroup: &Cgroup, no_mptcp: bool) -> Result<(), Refusal> {
-        if self.is_attached(cgroup.id)? {
+    fn attach(&self, place: &Place, no_mptcp: bool) -> Result<(), Refusal> {
+        let id = place.id();
+        if self.is_attached(id)? {
             return Ok(());
         }
         // Of an ADD that did not get to its end.
-        self.unpin(cgroup.id)?;
-        if no_mptcp {
-            let program = name::SOCK_CREATE;
-            let link = self.attach_program(cgroup, program, BPF_CGROUP_INET_SOCK_CREATE)?;
-            self.pin(&link, name::NO_MPTCP, cgroup.id)?;
+        self.unpin(&id)?;
+        match place {
+            Place::Cgroup(cgroup) => self.attach_cgroup(cgroup, &id, id, no_mptcp),
+            Place::Namespace { namespace, all } => {
+                if !self.runs_for_all(all)? {
+                    self.unpin(&name::ALL)?;
+                    // Of those that want none it looks at the policy.
+                    self.attach_cgroup(all, &name::ALL, BY_NAMESPACE, !mptcp::is_safe())?;
+                }
+                let presence = self.program(name::PRESENCE)?;
+                let link = bpf::attach(presence.as_fd(), namespace.as_fd(), BPF_SK_LOOKUP)
+                    .context("cannot attach the pod's network namespace")?;
+                Ok(self.pin(&link, name::LINKS, &id)?)
+            }
         }
-        // Guarded before it is accelerated.
-        let guard = self.attach_program(cgroup, name::SETSOCKOPT, BPF_CGROUP_SETSOCKOPT)?;
-        self.pin(&guard, name::GUARDS, cgroup.id)?;
-        let link = self.attach_program(cgroup, name::ESTABLISH, BPF_CGROUP_SOCK_OPS)?;
-        bpf::update(self.cgroup_pod.as_fd(), cgroup.id, cgroup.id)
-            .context("cannot tell the program which pod it runs for")?;
-        Ok(self.pin(&link, name::LINKS, cgroup.id)?)
     }
 
-    fn attach_program(
+    /// Attaches the programs of a cgroup, and tells them for which pod they run.
+    fn attach_cgroup(
         &self,
         cgroup: &Cgroup,
-        program: &str,
-        kind: bpf_attach_type,
-    ) -> Result<OwnedFd, Refusal> {
-        let pinned = bpf::open_pin(&self.pins.join(program)).with_context(|| program.to_owned())?;
-        match bpf::attach_cgroup(pinned.as_fd(), cgroup.as_fd(), kind) {
+        pin: &impl ToString,
+        sees: PodId,
+        no_mptcp: bool,
+    ) -> Result<(), Refusal> {
+        let attach = |program: &str, kind| match bpf::attach(
+            self.program(program)?.as_fd(),
+            cgroup.as_fd(),
+            kind,
+        ) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 Err(Refusal::ForeignProgram { cgroup: cgroup.path.clone() })
             }
             link => Ok(link.context("cannot attach the pod's cgroup")?),
+        };
+        // Guarded before it is accelerated.
+        let guard = attach(name::SETSOCKOPT, BPF_CGROUP_SETSOCKOPT)?;
+        self.pin(&guard, name::GUARDS, pin)?;
+        let link = attach(name::ESTABLISH, BPF_CGROUP_SOCK_OPS)?;
+        bpf::update(self.cgroup_pod.as_fd(), cgroup.id, sees)
+            .context("cannot tell the program which pod it runs for")?;
+        if no_mptcp {
+            let no_mptcp = attach(name::SOCK_CREATE, BPF_CGROUP_INET_SOCK_CREATE)?;
+            self.pin(&no_mptcp, name::NO_MPTCP, pin)?;
+        }
+        Ok(self.pin(&link, name::LINKS, pin)?)
+    }
+
+    fn program(&self, name: &str) -> anyhow::Result<OwnedFd> {
+        bpf::open_pin(&self.pins.join(name)).with_context(|| name.to_owned())
+    }
+
+    /// Whether programs are attached there, for pods that are known by their network namespaces.
+    fn runs_for_all(&self, root: &Cgroup) -> anyhow::Result<bool> {
+        match bpf::open_pin(&self.link_pin(name::LINKS, &name::ALL)) {
+            Ok(link) => Ok(bpf::target_of_link(link.as_fd())? == root.id),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context("the link for all sockets"),
         }
     }
 
-    fn pin(&self, link: &OwnedFd, folder: &str, pod: PodId) -> anyhow::Result<()> {
-        let pin = self.link_pin(folder, pod);
+    /// Detaches them, unless there are such pods.
+    pub(crate) fn release_all(&self) -> anyhow::Result<()> {
+        let is_needed = pins::attached(&self.pins).into_iter().any(is_namespace);
+        if is_needed { Ok(()) } else { self.unpin(&name::ALL) }
+    }
+
+    fn pin(&self, link: &OwnedFd, folder: &str, name: &impl ToString) -> anyhow::Result<()> {
+        let pin = self.link_pin(folder, name);
         bpf::pin(link.as_fd(), &pin).with_context(|| format!("cannot pin {}", pin.display()))
     }
 
@@ -245,9 +293,9 @@ impl Datapath {
         self.sweep()
     }
 
-    pub(crate) fn unpin(&self, pod: PodId) -> anyhow::Result<()> {
+    pub(crate) fn unpin(&self, name: &impl ToString) -> anyhow::Result<()> {
         for folder in PER_POD {
-            let pin = self.link_pin(folder, pod);
+            let pin = self.link_pin(folder, name);
             match fs::remove_file(&pin) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| pin.display().to_string());
@@ -264,7 +312,7 @@ impl Datapath {
         let Some(Attached { pod, .. }) = found(self.attachments.get(attachment, 0))? else {
             return Ok(());
         };
-        ensure!(self.is_attached(pod)?, "the program is not attached to the pod's cgroup");
+        ensure!(self.is_attached(pod)?, "the program is not attached for the pod");
         ensure!(self.pod(pod)?.is_some(), "the pod is not in the map {}", name::PODS);
         for ip in ips {
             let owner = found(self.pod_ips.get(&Address::from(*ip), 0))?;
@@ -293,12 +341,15 @@ impl Datapath {
             (name::GUARDS, name::SETSOCKOPT),
             (name::LINKS, name::ESTABLISH),
         ] {
-            let program = bpf::open_pin(&self.pins.join(program)).context(program)?;
-            for pod in &pods {
-                let pin = self.link_pin(folder, *pod);
+            let program = self.program(program)?;
+            // What is attached to network namespaces does nothing that could be newer.
+            let of_cgroups = pods.iter().filter(|pod| !is_namespace(**pod)).map(PodId::to_string);
+            for name in of_cgroups.chain([name::ALL.to_owned()]) {
+                let pin = self.link_pin(folder, &name);
                 let link = match bpf::open_pin(&pin) {
                     Err(error)
-                        if error.kind() == ErrorKind::NotFound && folder == name::NO_MPTCP =>
+                        if error.kind() == ErrorKind::NotFound
+                            && (folder == name::NO_MPTCP || name == name::ALL) =>
                     {
                         continue;
                     }
@@ -342,8 +393,8 @@ impl Datapath {
         load::map(&self.pins, name::OBSERVING)?.try_into().context(name::OBSERVING)
     }
 
-    fn link_pin(&self, folder: &str, pod: PodId) -> PathBuf {
-        self.pins.join(folder).join(pod.to_string())
+    fn link_pin(&self, folder: &str, name: &impl ToString) -> PathBuf {
+        self.pins.join(folder).join(name.to_string())
     }
 
     /// Counts a pod that stays without acceleration.

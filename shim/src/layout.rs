@@ -27,10 +27,21 @@ pub use text::*;
 /// Name of this layout, and of its folder below the pin folder: versions of shunt with different
 /// layouts live side by side there. To be changed with anything in this module that a map or a
 /// program of another version would take for something else.
-pub const VERSION: &str = "v5";
+pub const VERSION: &str = "v6";
 
-/// A pod's id: the kernel's id of its cgroup, never reused while the machine is up.
+/// A pod's id: the kernel's id of its cgroup, never reused while the machine is up; or, where it has none of its
+/// own, the inode number of its network namespace.
 pub type PodId = u64;
+
+/// In the place of a pod's id, for programs that run for all sockets of the node: the pod is the one of the
+/// socket's network namespace.
+pub const BY_NAMESPACE: PodId = PodId::MAX;
+
+/// Whether an id is of a network namespace: their inode numbers start here (PROC_DYNAMIC_FIRST of
+/// fs/proc/generic.c), and are of 32 bits. A cgroup would be the four billionth one.
+pub const fn is_namespace(pod: PodId) -> bool {
+    pod >> 28 == 0xf
+}
 /// A socket's key in the sockhash: its cookie, unique on the node while it is up.
 pub type Cookie = u64;
 

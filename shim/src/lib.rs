@@ -34,11 +34,15 @@ pub mod lock;
 #[cfg(feature = "std")]
 pub mod mptcp;
 #[cfg(feature = "std")]
+pub mod namespace;
+#[cfg(feature = "std")]
 pub mod neighbours;
 #[cfg(feature = "std")]
 pub mod paths;
 #[cfg(feature = "std")]
 pub mod pins;
+#[cfg(feature = "std")]
+pub mod place;
 #[cfg(feature = "std")]
 pub mod probe;
 #[cfg(feature = "std")]

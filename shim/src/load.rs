@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, Map, MapInfo},
-    programs::{CgroupSock, CgroupSockopt, SchedClassifier, SkMsg, SockOps},
+    programs::{CgroupSock, CgroupSockopt, SchedClassifier, SkLookup, SkMsg, SockOps},
     util::online_cpus,
 };
 use aya_obj::Object;
@@ -119,6 +119,8 @@ pub fn load_and_pin(pins: &Path, wanted: Option<Watch>) -> Result<(), Refusal> {
     replace_pin(&pins.join(name::SETSOCKOPT), |pin| Ok(setsockopt.pin(pin)?))?;
     let sock_create: &mut CgroupSock = program(ebpf, name::SOCK_CREATE)?;
     replace_pin(&pins.join(name::SOCK_CREATE), |pin| Ok(sock_create.pin(pin)?))?;
+    let presence: &mut SkLookup = program(ebpf, name::PRESENCE)?;
+    replace_pin(&pins.join(name::PRESENCE), |pin| Ok(presence.pin(pin)?))?;
     let inspect: &mut SchedClassifier = program(ebpf, name::INSPECT)?;
     replace_pin(&pins.join(name::INSPECT), |pin| Ok(inspect.pin(pin)?))?;
     let links = watchers::attach(ebpf, watch).context("cannot watch how programs use sockets")?;
@@ -199,13 +201,15 @@ fn sockets(memory: u64) -> u32 {
 /// Loads all but what watches.
 fn load_programs(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     let refused = |name| format!("the kernel refuses the program {name}");
-    let [message, setsockopt, sock_create, inspect, establish] =
-        [name::MESSAGE, name::SETSOCKOPT, name::SOCK_CREATE, name::INSPECT, name::ESTABLISH];
+    let [message, setsockopt, sock_create] = [name::MESSAGE, name::SETSOCKOPT, name::SOCK_CREATE];
+    let [presence, inspect, establish] = [name::PRESENCE, name::INSPECT, name::ESTABLISH];
     program::<&mut SkMsg>(ebpf, message)?.load().with_context(|| refused(message))?;
     let it: &mut CgroupSockopt = program(ebpf, setsockopt)?;
     it.load().with_context(|| refused(setsockopt))?;
     let it: &mut CgroupSock = program(ebpf, sock_create)?;
     it.load().with_context(|| refused(sock_create))?;
+    let it: &mut SkLookup = program(ebpf, presence)?;
+    it.load().with_context(|| refused(presence))?;
     let it: &mut SchedClassifier = program(ebpf, inspect)?;
     it.load().with_context(|| refused(inspect))?;
     program::<&mut SockOps>(ebpf, establish)?.load().with_context(|| refused(establish))

@@ -1,11 +1,6 @@
 //! Programs of others that can be in shunt's way: sock_ops on the cgroups, and sk_msg.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::fd::AsFd as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, os::fd::AsFd as _, path::PathBuf};
 
 use anyhow::Context as _;
 use aya::programs::loaded_programs;
@@ -24,11 +19,11 @@ pub struct Neighbour {
     pub cgroup: Option<PathBuf>,
 }
 
-/// All of them, at a cgroup and below it, and on the node. Shunt's own of any version are none.
+/// All of them, at the root of the cgroups and below it, and on the node. Shunt's own of any version are none.
 ///
 /// # Errors
 /// The kernel does not tell which programs it has.
-pub fn all(root: &Path) -> anyhow::Result<Vec<Neighbour>> {
+pub fn all(root: Cgroup) -> anyhow::Result<Vec<Neighbour>> {
     let mut names = BTreeMap::new();
     let mut found = Vec::new();
     for program in loaded_programs() {
@@ -41,21 +36,21 @@ pub fn all(root: &Path) -> anyhow::Result<Vec<Neighbour>> {
         }
         names.insert(id, name);
     }
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(at) = Cgroup::open(&folder) else { continue };
+    let mut cgroups = vec![root];
+    while let Some(at) = cgroups.pop() {
         let (_, ids) = match bpf::query(at.as_fd(), BPF_CGROUP_SOCK_OPS) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            known => known.with_context(|| folder.display().to_string())?,
+            known => known.with_context(|| at.path.display().to_string())?,
         };
         for id in ids {
             let name = names.get(&id).cloned().unwrap_or_default();
             if name != name::ESTABLISH {
-                found.push(Neighbour { id, name, cgroup: Some(folder.clone()) });
+                found.push(Neighbour { id, name, cgroup: Some(at.path.clone()) });
             }
         }
-        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        let below = fs::read_dir(&at.path).into_iter().flatten().flatten();
+        let below = below.map(|entry| entry.path()).filter(|path| path.is_dir());
+        cgroups.extend(below.filter_map(|path| Cgroup::open(&path).ok()));
     }
     Ok(found)
 }

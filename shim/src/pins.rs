@@ -66,10 +66,15 @@ pub fn attached(folder: &Path) -> Vec<PodId> {
     ids.filter(|pod| is_attached(folder, *pod).unwrap_or(true)).collect()
 }
 
-/// Whether the pod's link is pinned and its cgroup still exists.
+/// Whether programs run for all sockets of the node, as some pods are known by their network namespaces.
+pub fn runs_for_all(pins: &Path) -> bool {
+    folder(pins).join(name::LINKS).join(name::ALL).exists()
+}
+
+/// Whether the pod's link is pinned, and its cgroup or network namespace still exists.
 pub(crate) fn is_attached(folder: &Path, pod: PodId) -> anyhow::Result<bool> {
     match bpf::open_pin(&folder.join(name::LINKS).join(pod.to_string())) {
-        Ok(link) => Ok(bpf::cgroup_of_link(link.as_fd())? == pod),
+        Ok(link) => Ok(bpf::target_of_link(link.as_fd())? == pod),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).context("the pod's link"),
     }

@@ -1,6 +1,6 @@
 //! What this kernel can do, found by trying it.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
 use aya_obj::generated::bpf_attach_type::BPF_CGROUP_SOCK_OPS;
@@ -35,10 +35,10 @@ pub enum Attached {
 }
 
 /// # Errors
-/// No cgroup of version 2, or the kernel refuses to tell.
-pub fn sock_ops(cgroup: &Path) -> anyhow::Result<Attached> {
-    let (flags, programs) = bpf::query(Cgroup::open(cgroup)?.as_fd(), BPF_CGROUP_SOCK_OPS)
-        .with_context(|| cgroup.display().to_string())?;
+/// The kernel refuses to tell.
+pub fn sock_ops(cgroup: &Cgroup) -> anyhow::Result<Attached> {
+    let (flags, programs) = bpf::query(cgroup.as_fd(), BPF_CGROUP_SOCK_OPS)
+        .with_context(|| cgroup.path.display().to_string())?;
     Ok(match flags {
         _ if programs.is_empty() => Attached::None,
         // BPF_F_ALLOW_OVERRIDE and BPF_F_ALLOW_MULTI of linux/bpf.h.

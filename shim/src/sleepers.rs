@@ -6,7 +6,7 @@ use crate::{
     cgroup::{Cgroup, PodCgroup},
     habits::Habits,
     jdk,
-    layout::{MAX_PROGRAM, PodId, padded},
+    layout::{MAX_PROGRAM, PodId, Program, is_namespace, padded},
     process,
 };
 
@@ -22,9 +22,14 @@ pub fn look(habits: &mut Habits, root: &Path) -> anyhow::Result<usize> {
         return Ok(0);
     }
     let pods = PodCgroup::all(root);
-    sleepers.retain(|program| {
-        let pod = pods.iter().find(|pod| is_of(pod, program.pod));
-        pod.is_some_and(|pod| all_take_eagain(pod, java))
+    let of_cgroup = |id: PodId| {
+        let pod = pods.iter().find(|pod| Cgroup::open(&pod.path).is_ok_and(|it| it.id == id));
+        pod.map(PodCgroup::processes).unwrap_or_default()
+    };
+    sleepers.retain(|&Program { pod, .. }| {
+        let by_namespace = is_namespace(pod);
+        let processes = if by_namespace { process::in_namespace(pod) } else { of_cgroup(pod) };
+        all_take_eagain(&processes, java)
     });
     for program in &sleepers {
         habits.tolerates(program)?;
@@ -32,13 +37,8 @@ pub fn look(habits: &mut Habits, root: &Path) -> anyhow::Result<usize> {
     Ok(sleepers.len())
 }
 
-fn is_of(cgroup: &PodCgroup, pod: PodId) -> bool {
-    Cgroup::open(&cgroup.path).is_ok_and(|cgroup| cgroup.id == pod)
-}
-
-/// All of its processes of that name; there is one.
-fn all_take_eagain(pod: &PodCgroup, name: [u8; MAX_PROGRAM]) -> bool {
-    let processes = pod.processes().into_iter();
-    let mut named = processes.filter(|pid| process::name(*pid) == name).peekable();
-    named.peek().is_some() && named.all(|pid| jdk::takes_eagain(&process::folder(pid)))
+/// All processes of that name; there is one.
+fn all_take_eagain(processes: &[i32], name: [u8; MAX_PROGRAM]) -> bool {
+    let mut named = processes.iter().filter(|pid| process::name(**pid) == name).peekable();
+    named.peek().is_some() && named.all(|pid| jdk::takes_eagain(&process::folder(*pid)))
 }

@@ -12,7 +12,7 @@ use nix::{
 use crate::{
     bpf,
     datapath::{Datapath, gone},
-    layout::{Attached, Node, Pod, PodId, name},
+    layout::{Attached, Node, Pod, PodId, is_namespace, name},
 };
 
 /// How many pods an ADD looks at. It brings one itself, so that what is left behind stays a small part of all.
@@ -25,7 +25,7 @@ pub struct Sweeper {
 }
 
 impl Datapath {
-    /// Removes what belongs to pods whose cgroup is gone, or whose ADD did not get to its end.
+    /// Removes what belongs to pods whose cgroup or network namespace is gone, or whose ADD did not get to its end.
     pub fn sweep(&mut self) -> anyhow::Result<()> {
         let known = self.known()?;
         self.forget_gone(&known)
@@ -79,7 +79,10 @@ impl Datapath {
 
     /// What tells of the pods, the attachments, goes last: who dies in here leaves them to the next sweep.
     pub(crate) fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
-        pods.iter().try_for_each(|pod| self.unpin(*pod))?;
+        pods.iter().try_for_each(|pod| self.unpin(pod))?;
+        if pods.iter().any(|pod| is_namespace(*pod)) {
+            self.release_all()?;
+        }
         let ips = bpf::pick(&self.pod_ips, |ip, owner| pods.contains(&owner.pod).then_some(ip));
         for ip in ips.context(name::POD_IPS)? {
             gone(self.pod_ips.remove(&ip))?;

@@ -9,7 +9,6 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use shim::{
-    cgroup::Cgroup,
     datapath::Datapath,
     layout::{Cookie, Counters, Habit, Program, Watch},
     pins,
@@ -189,7 +188,7 @@ impl Node {
     /// # Errors
     /// It is not accelerated.
     pub fn counters(&self, pod: &Pod) -> Result<Counters> {
-        let id = Cgroup::open(&pod.cgroup)?.id;
+        let id = pod.id()?;
         let log = || fs::read_to_string(self.log()).unwrap_or_default();
         let known = self.datapath()?.pod(id)?;
         Ok(known.with_context(|| format!("not accelerated: {}", log()))?.counters)
@@ -208,7 +207,7 @@ impl Node {
     /// # Errors
     /// Nothing is pinned, or the kernel refuses.
     pub fn habits(&self, pod: &Pod) -> Result<Vec<(Program, Habit)>> {
-        let id = Cgroup::open(&pod.cgroup)?.id;
+        let id = pod.id()?;
         let mut habits = self.datapath()?.habits().all()?;
         habits.retain(|(program, _)| program.pod == id);
         Ok(habits)

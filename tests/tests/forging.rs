@@ -11,10 +11,7 @@ use nix::{
     },
     unistd::read,
 };
-use shim::{
-    cgroup::Cgroup,
-    layout::{Counters, Pair, name},
-};
+use shim::layout::{Counters, Pair, name};
 use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
@@ -300,7 +297,7 @@ fn syn_ack(packet: &[u8]) -> Option<(u32, u32)> {
 }
 
 fn id(pod: &Pod) -> Result<u64> {
-    Ok(Cgroup::open(&pod.cgroup)?.id)
+    pod.id()
 }
 
 /// Whose ends (active, passive) `pairs` has under these numbers; 0: nobody's.

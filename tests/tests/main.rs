@@ -10,6 +10,7 @@ mod guards;
 mod install;
 mod load;
 mod mesh;
+mod namespace;
 mod node;
 mod operate;
 mod order;
@@ -45,6 +46,7 @@ fn all() -> Vec<Trial> {
         deploy::tests(),
         operate::tests(),
         mesh::tests(),
+        namespace::tests(),
         churn::tests(),
         semantics::tests(),
         cases::tests(),

@@ -16,6 +16,7 @@ use shim::{
     cgroup::Cgroup,
     datapath::{Names, Wants},
     layout::{Attachment, Counters},
+    place::Place,
 };
 use std::{
     fs,
@@ -513,13 +514,13 @@ fn older_listeners_stay_tcp() -> Result<()> {
     let mut datapath = node.datapath()?;
     let policy = datapath.pods()?[0].1.policy;
     let attachment = Attachment::new(&b.container_id, "eth0").context("too long")?;
-    let (names, cgroup) = (Names::default(), Cgroup::open(&b.cgroup)?);
-    let wants = Wants { policy, trusted: Vec::new(), no_mptcp: false };
-    datapath.add(&attachment, names, &cgroup, &[b.ipv4.into()], &wants)?;
+    let place = Place::Cgroup(Cgroup::open(&b.cgroup)?);
+    let wants = Wants { policy, trusted: Vec::new() };
+    datapath.add(&attachment, Names::default(), &place, &[b.ipv4.into()], &wants)?;
     go.raise()?;
     a.run(|| ask(Stream::connect((b.ipv4, PORT), NonBlocking)?))?;
     server.join()?;
-    let counters = node.counters(&b)?;
+    let counters = datapath.pod(place.id())?.context("not accelerated")?.counters;
     assert_eq!((counters.paired, counters.plain.listener), (0, 1), "{counters:?}");
     Ok(())
 }

@@ -28,9 +28,7 @@ const V4_MAPPED: u32 = 0xffff_u32.to_be();
 
 /// The active end comes first, before its ACK leaves, and can enter the sockhash only now.
 #[inline(always)]
-pub fn active(ctx: &SockOpsContext) {
-    let id = maps::current_pod();
-    let Some(pod) = maps::pod(id) else { return };
+pub fn active(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     if excluded(ctx, &pod.policy) {
         return add(&mut pod.counters.not_paired.excluded_port, 1);
     }
@@ -76,9 +74,7 @@ fn leave_for_peer(pair: Pair, own: End) {
 
 /// The passive end enters when it finds its peer waiting.
 #[inline(always)]
-pub fn passive(ctx: &SockOpsContext) {
-    let id = maps::current_pod();
-    let Some(pod) = maps::pod(id) else { return };
+pub fn passive(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     let pair = Pair { active: field!(ctx, rcv_nxt), passive: field!(ctx, snd_nxt) };
     let port = field!(ctx, local_port) as u16;
     // SAFETY: copied at once.

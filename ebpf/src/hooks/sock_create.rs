@@ -3,11 +3,14 @@
 
 use aya_ebpf::programs::SockContext;
 
+use crate::state::current;
+
 const IPPROTO_MPTCP: u32 = 262;
 
 /// False: socket(2) fails with EPERM.
 #[inline(always)]
 pub fn allows(ctx: &SockContext) -> bool {
     // SAFETY: the context is valid while the program runs.
-    unsafe { (*ctx.sock).protocol != IPPROTO_MPTCP }
+    let is_mptcp = unsafe { (*ctx.sock).protocol == IPPROTO_MPTCP };
+    !is_mptcp || current::may_have_mptcp(ctx)
 }

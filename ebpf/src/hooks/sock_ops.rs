@@ -2,14 +2,15 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
-        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB as ACTIVE_ESTABLISHED, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB as PASSIVE_ESTABLISHED,
+        BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_TCP_CONNECT_CB as TCP_CONNECT, BPF_SOCK_OPS_TCP_LISTEN_CB as TCP_LISTEN,
+        BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED,
     },
     programs::SockOpsContext,
 };
-use shim::layout::{Counters, Flow, Habit, Program, Reasons};
+use shim::layout::{Counters, Flow, Habit, Pod, PodId, Program, Reasons};
 
 use super::handshake;
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     rules::{budget, bulk, stay, trust, wakeup},
     state::{
         callbacks::{self, field},
-        flow, habits, listener,
+        current, flow, habits, listener,
         maps::{self, add, add_reason},
         pending, sockhash,
     },
@@ -25,22 +26,27 @@ use crate::{
 
 #[inline(always)]
 pub fn run(ctx: &SockOpsContext) {
-    match field!(ctx, op) {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+    let op = field!(ctx, op);
+    if !matches!(op, TCP_CONNECT | TCP_LISTEN | ACTIVE_ESTABLISHED | PASSIVE_ESTABLISHED) {
+        if let Some(flow) = flow::flow(ctx)
+            && current::is_for(flow)
+        {
+            lives(ctx, flow, op);
+        }
+        return;
+    }
+    let Some((id, pod)) = current::pod(ctx) else { return };
+    match op {
+        TCP_CONNECT => {
             begins_anew(ctx);
             flow::mark_connecting(ctx);
         }
-        BPF_SOCK_OPS_TCP_LISTEN_CB => {
+        TCP_LISTEN => {
             begins_anew(ctx);
-            listens(ctx);
+            listens(ctx, id, pod);
         }
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => handshake::active(ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => handshake::passive(ctx),
-        op => {
-            if let Some(flow) = flow::flow(ctx) {
-                lives(ctx, flow, op);
-            }
-        }
+        ACTIVE_ESTABLISHED => handshake::active(ctx, id, pod),
+        _ => handshake::passive(ctx, id, pod),
     }
 }
 
@@ -80,10 +86,9 @@ fn begins_anew(ctx: &SockOpsContext) {
 
 /// What a program that is known by name listens on is so from the first connection on.
 #[inline(always)]
-fn listens(ctx: &SockOpsContext) {
+fn listens(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     listener::mark(ctx);
-    let id = maps::current_pod();
-    let (Some(pod), Some(name)) = (maps::pod(id), task::process_name()) else { return };
+    let Some(name) = task::process_name() else { return };
     let port = field!(ctx, local_port) as u16;
     let accepts = Program { pod: id, port, ..Program::default() };
     let program = Program { pod: id, name, ..Program::default() };

@@ -13,6 +13,13 @@ pub fn file(sock: u64) -> Option<u64> {
     file_of(socket)
 }
 
+/// The inode number of the socket's network namespace.
+#[inline(always)]
+pub fn namespace(sock: u64) -> Option<u64> {
+    let net = read::<u64>(sock, offsets().sock_net)?;
+    read::<u32>(net, offsets().net_inum).map(u64::from)
+}
+
 #[inline(always)]
 fn socket(sock: u64) -> Option<u64> {
     read::<u64>(sock, offsets().sock_socket).filter(|at| *at != 0)

@@ -84,9 +84,9 @@ impl<const TYPE: usize, K, V, const ENTRIES: usize, const FLAGS: usize>
     }
 }
 
-/// The pod whose cgroup the running sock_ops program is attached to.
+/// The pod whose cgroup the running program is attached to, or [`BY_NAMESPACE`].
 #[inline(always)]
-pub fn current_pod() -> PodId {
+pub fn attached_to() -> PodId {
     // SAFETY: the helper never fails for a cgroup program with this map.
     unsafe { *bpf_get_local_storage(CGROUP_POD.as_ptr(), 0).cast::<PodId>() }
 }

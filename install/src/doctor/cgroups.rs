@@ -6,7 +6,7 @@ use std::{
 };
 
 use shim::{
-    cgroup,
+    cgroup::{self, Cgroup},
     neighbours::{self, Neighbour},
     probe::{self, Attached},
 };
@@ -26,11 +26,17 @@ pub fn cgroups() -> Finding {
         Err(_) if hierarchies.is_empty() => {
             Finding::no("cgroups", "none are mounted here", "mount the node's /sys/fs/cgroup here")
         }
-        Err(_) => Finding::no(
-            "cgroups",
-            "the pods' cgroups are of version 1 only, and programs attach to none but version 2",
-            "boot with systemd.unified_cgroup_hierarchy=1",
-        ),
+        Err(_) => match Cgroup::root() {
+            Ok(_) => Finding::ok(
+                "cgroups",
+                "version 1 only: programs run for all sockets, and know pods by their network namespaces",
+            ),
+            Err(why) => Finding::no(
+                "cgroups",
+                format!("version 1 only, and {why:#}"),
+                "use a kernel with CONFIG_CGROUP_BPF, and run it as root",
+            ),
+        },
     }
 }
 
@@ -45,13 +51,13 @@ fn v1_hierarchies() -> Vec<(PathBuf, String)> {
 /// On the root, and where kubelets put pods: a pod's own cgroup is not there yet.
 pub fn foreign_programs() -> Finding {
     const CHECK: &str = "foreign programs";
-    let Ok(root) = cgroup::root() else {
-        return Finding::ok(CHECK, "none, as there is no cgroup of version 2");
+    let root = match Cgroup::root() {
+        Ok(root) => root,
+        Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "run it as root"),
     };
-    let pods = ["kubepods", "kubepods.slice"].map(|name| root.join(name));
-    let ancestors = std::iter::once(root).chain(pods).filter(|dir| dir.exists());
-    for cgroup in ancestors {
-        let at = cgroup.display();
+    let pods = ["kubepods", "kubepods.slice"].map(|name| Cgroup::open(&root.path.join(name)));
+    for cgroup in [Ok(root)].into_iter().chain(pods).flatten() {
+        let at = cgroup.path.display();
         match probe::sock_ops(&cgroup) {
             Ok(Attached::None | Attached::Multi) => (),
             Ok(Attached::Overridable) => {
@@ -77,8 +83,7 @@ pub fn foreign_programs() -> Finding {
 /// Who may hold a socket that shunt would enter (`busy`), or take its callbacks away (`overruled`).
 pub fn neighbours() -> Finding {
     const CHECK: &str = "neighbours";
-    let root = cgroup::root().unwrap_or_default();
-    let found = match neighbours::all(&root) {
+    let found = match Cgroup::root().and_then(neighbours::all) {
         Ok(found) => found,
         Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "run it as root"),
     };

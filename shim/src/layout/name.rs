@@ -13,13 +13,13 @@ pub const FLOWS: &str = "flows";
 pub const LISTENERS: &str = "listeners";
 /// Socket-local storage: whose a socket is that connects.
 pub const CONNECTING: &str = "connecting";
-/// Per pod, by cgroup id: addresses, policy, counters.
+/// Per pod, by its id: addresses, policy, counters.
 pub const PODS: &str = "pods";
 /// Address → pod, for all pods of this node.
 pub const POD_IPS: &str = "pod_ips";
 /// CNI attachment (container and interface) → pod.
 pub const ATTACHMENTS: &str = "attachments";
-/// Cgroup storage: tells the program which pod's cgroup it runs for.
+/// Cgroup storage: tells a program which pod's cgroup it runs for.
 pub const CGROUP_POD: &str = "cgroup_pod";
 /// Per program: how it reads from its sockets.
 pub const HABITS: &str = "habits";
@@ -62,6 +62,8 @@ pub const SETSOCKOPT: &str = "shunt_setsockopt";
 pub const INSPECT: &str = "shunt_inspect";
 /// cgroup/sock_create program: MPTCP is off in a pod.
 pub const SOCK_CREATE: &str = "shunt_sock_create";
+/// sk_lookup program: does nothing, see [`LINKS`].
+pub const PRESENCE: &str = "shunt_presence";
 /// What watches programs: name of the program without `shunt_fentry_` or `shunt_kprobe_`, function of the kernel, and
 /// whether every kernel has it.
 pub const WATCHERS: [(&str, &str, bool); 11] = [
@@ -81,8 +83,11 @@ pub const WATCHERS: [(&str, &str, bool); 11] = [
 pub const SYSCALLS: &str = "shunt_syscalls";
 /// Redirects everything: for the trial of what FIONREAD counts.
 pub const TRIAL: &str = "shunt_trial";
-/// Sub-folder with one pinned link of the sock_ops program per pod, named by cgroup id.
+/// Sub-folder with one pinned link per pod, named by its id: of the sock_ops program to its cgroup, or of
+/// [`PRESENCE`] to its network namespace. That of the sock_ops program is then [`ALL`].
 pub const LINKS: &str = "links";
+/// In the folders of links: of a program that runs for all sockets of the node.
+pub const ALL: &str = "all";
 /// Likewise of the setsockopt program.
 pub const GUARDS: &str = "guards";
 /// Likewise of the sock_create program.

@@ -9,6 +9,9 @@ pub struct Offsets {
     pub sock_sndbuf: u32,
     pub sock_rcvbuf: u32,
     pub sock_uid: u32,
+    pub sock_net: u32,
+    /// Inode number of a network namespace.
+    pub net_inum: u32,
     /// What the kernel marks the socket's packets with (`skb_hash`).
     pub sock_txhash: u32,
     pub sock_user_data: u32,
@@ -71,6 +74,8 @@ pub struct Offsets {
     pub syscalls: Syscalls,
     /// The packet in the context of a sock_ops program, as the kernel has it.
     pub sock_ops_skb: u32,
+    /// The socket, likewise.
+    pub sock_ops_sk: u32,
     /// Index of the device that it came in by.
     pub skb_iif: u32,
     /// Size of `struct sk_msg`: what a queued message costs beside its bytes.

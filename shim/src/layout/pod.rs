@@ -38,7 +38,9 @@ pub struct Policy {
     /// Seconds after which a connection in use shows itself to the network; 0: never.
     pub heartbeat: u32,
     /// 1: sockets that sleep in recv(2) take part.
-    pub blocking: u32,
+    pub blocking: u16,
+    /// 1: its programs find no MPTCP. Read where the pod is known by its network namespace.
+    pub no_mptcp: u16,
     /// [`Policy::AS_NODE`], [`Policy::ACCELERATE`] or [`Policy::OBSERVE`].
     pub mode: u32,
     /// Connections with one of these as local or remote port stay plain TCP; 0 fills the rest.

@@ -37,6 +37,7 @@ fn prevresult_odd() -> Result<()> {
         conf["name"] = json!(host.node.name);
         conf["cniVersion"] = json!("1.0.0");
         conf["logFile"] = json!(host.node.log());
+        conf["runtimeConfig"] = json!(pod.call.runtime_config);
         conf["prevResult"] = pod.result.clone();
         conf["prevResult"]["ips"] = json!([odd, good]);
         // The reference plugins, for comparison.

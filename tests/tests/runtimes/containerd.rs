@@ -22,7 +22,12 @@ impl Containerd {
     /// # Errors
     /// `scripts/setup runtimes` has not unpacked that Debian's; a part of it does not start.
     pub fn new(debian: &str) -> Result<Self> {
-        let host = Host::new(debian)?;
+        Self::on(Host::new(debian)?)
+    }
+
+    /// # Errors
+    /// As [`Containerd::new`].
+    pub fn on(host: Host) -> Result<Self> {
         let config = format!(
             r#"version = 2
 [plugins."io.containerd.grpc.v1.cri"]

@@ -124,6 +124,18 @@ impl Host {
         Ok(serde_json::from_str(&self.shuntctl("shuntctl status --json")?)?)
     }
 
+    /// What its shunt has pinned.
+    ///
+    /// # Errors
+    /// Nothing is pinned.
+    pub fn datapath(&self) -> Result<Datapath> {
+        Datapath::open(&self.pins())?.context("nothing is pinned")
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.root.path("/sys/fs/bpf/shunt")
+    }
+
     /// In the folder where the two binaries are.
     ///
     /// # Errors
@@ -137,8 +149,7 @@ impl Host {
     /// # Errors
     /// Something is left.
     pub fn has_no_pods(&self) -> Result<()> {
-        let pins = self.root.path("/sys/fs/bpf/shunt");
-        let datapath = Datapath::open(&pins)?.context("nothing is pinned")?;
+        let datapath = self.datapath()?;
         let deadline = Instant::now() + PATIENCE;
         // The kernel closes the sockets of a network namespace in its own time.
         while !datapath.connections()?.cookies()?.is_empty() {
@@ -146,7 +157,7 @@ impl Host {
             ensure!(Instant::now() < deadline, "sockets are left: {:?}", left.all()?);
             sleep(Duration::from_millis(50));
         }
-        let links = fs::read_dir(pins::folder(&pins).join(name::LINKS))?.count();
+        let links = fs::read_dir(pins::folder(&self.pins()).join(name::LINKS))?.count();
         let (pods, ips) = (datapath.pods()?.len(), datapath.pod_ips()?.len());
         let left = [links, pods, ips, datapath.attachments()?.len()];
         ensure!(left == [0; 4], "links, pods, addresses and attachments that are left: {left:?}");

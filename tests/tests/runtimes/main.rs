@@ -12,6 +12,7 @@ mod podman;
 mod readme;
 mod refused;
 mod status;
+mod version_1;
 
 use anyhow::{Context as _, Result};
 use containerd::Containerd;
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
 fn all() -> Vec<Trial> {
     let mut tests: Vec<Trial> = DEBIANS.into_iter().flat_map(of_containerd).collect();
     tests.extend(neighbour::tests());
-    tests.push(trial("bookworm::podman::pods_have_their_network", podman::pods_have_their_network));
+    let podman = || podman::pods_are_accelerated(&host::Host::new("bookworm")?);
+    tests.push(trial("bookworm::podman::pods_are_accelerated", podman));
+    tests.extend(version_1::tests());
     tests
 }
 

@@ -48,6 +48,17 @@ impl<'c> Pod<'c> {
         name: &str,
         annotations: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::in_namespace(containerd, "default", name, annotations)
+    }
+
+    /// # Errors
+    /// As [`Pod::new`].
+    pub fn in_namespace(
+        containerd: &'c Containerd,
+        namespace: &str,
+        name: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<Self> {
         let number = PODS.fetch_add(1, Ordering::Relaxed);
         let uid = format!("5c0ffee0-0000-4000-9000-{number:012x}");
         let cgroup = sandbox::cgroup_parent()?.join(format!("kubepods/burstable/pod{uid}"));
@@ -58,7 +69,7 @@ impl<'c> Pod<'c> {
         let annotations: Map<_, _> =
             annotations.iter().map(|&(key, value)| (key.into(), value.into())).collect();
         let config = json!({
-            "metadata": {"name": name, "namespace": "default", "uid": uid},
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
             "annotations": annotations,
             "log_directory": format!("/srv/log/{name}"),
             "linux": {"cgroup_parent": cgroup},
@@ -76,7 +87,18 @@ impl<'c> Pod<'c> {
     /// # Errors
     /// As [`Pod::new`], or one does not do what it should.
     pub fn with_sidecar(containerd: &'c Containerd, name: &str) -> Result<Self> {
-        let pod = Self::new(containerd, name, &[("sidecar.istio.io/status", "{}")])?;
+        Self::with_sidecar_in(containerd, "default", name)
+    }
+
+    /// # Errors
+    /// As [`Pod::with_sidecar`].
+    pub fn with_sidecar_in(
+        containerd: &'c Containerd,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Self> {
+        let captured = [("sidecar.istio.io/status", "{}")];
+        let pod = Self::in_namespace(containerd, namespace, name, &captured)?;
         let user = |uid: u32| json!({"run_as_user": {"value": uid}});
         let rules = pod.start(
             "rules",
@@ -140,7 +162,8 @@ impl<'c> Pod<'c> {
     /// What `shuntctl status` tells of it.
     fn status(&self) -> Result<Option<Value>> {
         let mut told = self.containerd.host.status()?;
-        let name = format!("default/{}", self.name);
+        let namespace = self.config["metadata"]["namespace"].as_str().unwrap_or_default();
+        let name = format!("{namespace}/{}", self.name);
         let mut pods = told["pods"].as_array_mut().context("pods")?.drain(..);
         Ok(pods.find(|pod| pod["name"] == *name))
     }
@@ -178,6 +201,16 @@ impl<'c> Pod<'c> {
 }
 
 impl Talk<'_> {
+    /// Not one byte was wrong or late up to now.
+    ///
+    /// # Errors
+    /// The application ended.
+    pub fn goes_on(&self) -> Result<()> {
+        let state = self.pod.state(&self.container)?;
+        ensure!(state == RUNNING, "the application: {state}");
+        Ok(())
+    }
+
     /// Until so much more took the short way, from either pod, and not one byte was wrong or late.
     ///
     /// # Errors
@@ -189,8 +222,6 @@ impl Talk<'_> {
             ensure!(Instant::now() < deadline, "the bytes do not take the short way");
             sleep(Duration::from_millis(50));
         }
-        let state = self.pod.state(&self.container)?;
-        ensure!(state == RUNNING, "the application: {state}");
-        Ok(())
+        self.goes_on()
     }
 }

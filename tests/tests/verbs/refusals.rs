@@ -9,7 +9,7 @@ use std::{fs, path::Path, time::Duration};
 use tests::{
     bpftool::bpftool,
     node::Node,
-    pod::{CgroupBy, Pod, PodSpec},
+    pod::{Pod, PodSpec},
 };
 
 use super::{conf, is_accelerated, shunt, trials};
@@ -22,7 +22,6 @@ pub fn tests() -> Vec<Trial> {
         &[
             ("no_bpffs", no_bpffs),
             ("no_cgroup2", no_cgroup2),
-            ("no_cgroup_is_named", no_cgroup_is_named),
             ("pins_of_another_layout", pins_of_another_layout),
             ("exclusive_foreign_program", exclusive_foreign_program),
             ("lock_that_is_not_released", lock_that_is_not_released),
@@ -86,16 +85,6 @@ fn no_cgroup2() -> Result<()> {
     let pod = node.pod_with(spec)?;
     counted(&node, |reasons| reasons.no_cgroup)?;
     is_refused(&node, &pod, "no cgroup for the pod")
-}
-
-/// As podman calls: no cgroupPath and no uid.
-fn no_cgroup_is_named() -> Result<()> {
-    let node = Node::new("nocgroup")?;
-    let mut spec = PodSpec::new("a");
-    spec.cgroup_by = CgroupBy::Nothing;
-    let pod = node.pod_with(spec)?;
-    counted(&node, |reasons| reasons.no_cgroup)?;
-    is_refused(&node, &pod, "neither a cgroupPath nor a pod uid")
 }
 
 fn pins_of_another_layout() -> Result<()> {
