@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shim::{
-    cgroup::{self, PodCgroup},
+    cgroup::{self, Cgroup, PodCgroup},
     datapath::Datapath,
     namespace::Namespace,
     sleepers,
@@ -128,29 +128,35 @@ impl<'a> Adoption<'a> {
         namespace: Option<&str>,
         name: Option<&str>,
     ) -> anyhow::Result<anyhow::Result<usize>> {
-        let processes = pod.processes();
-        let first = processes.first().context("nothing runs in it")?;
-        let netns = format!("/proc/{first}/ns/net");
-        Namespace::of(*first)?;
-        let id = pod.id()?;
+        let process = pod.process().context("nothing runs in it")?;
+        let netns = format!("/proc/{process}/ns/net");
+        // Held, so that its number is not another's meanwhile.
+        let held = Namespace::of(process)?;
+        let cgroup = Cgroup::open(&pod.path).ok().map(|cgroup| cgroup.id);
         let datapath = || anyhow::Ok(Datapath::open(&self.paths.pin_path)?);
-        let is_attached = |datapath: &Option<Datapath>| match datapath {
-            Some(datapath) => datapath.is_attached(id),
-            None => Ok(false),
+        let attached = || match datapath()? {
+            Some(datapath) => {
+                let mut ids = cgroup.into_iter().chain([held.id]);
+                anyhow::Ok(ids.find(|id| datapath.is_attached(*id).unwrap_or(false)))
+            }
+            None => Ok(None),
         };
-        if !is_attached(&datapath()?)? {
+        if attached()?.is_none() {
             let args = [("UID", Some(&*pod.uid)), ("NAMESPACE", namespace), ("NAME", name)];
             let args = args.into_iter().filter_map(|(key, value)| Some((key, value?)));
             let args: Vec<_> = args.map(|(key, value)| format!("K8S_POD_{key}={value}")).collect();
             let sandbox = pod.sandbox().unwrap_or_else(|| format!("adopted-{}", pod.uid));
             let said = self.add(pod, &sandbox, &netns, &args.join(";"))?;
-            if !is_attached(&datapath()?)? {
+            if attached()?.is_none() {
                 let why = said.split_once("not accelerated: ").map_or(&*said, |(_, why)| why);
                 bail!("{}", why.trim());
             }
         }
+        let id = attached()?.context("it is gone")?;
         let mut datapath = datapath()?.context("nothing is pinned")?;
-        Ok(datapath.adopt_listeners(id, &processes).context("what it listens for stays with TCP"))
+        Ok(datapath
+            .adopt_listeners(id, &pod.processes())
+            .context("what it listens for stays with TCP"))
     }
 
     /// CNI ADD. What the plugin logs.

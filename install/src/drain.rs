@@ -119,13 +119,13 @@ pub fn these(
 }
 
 fn left(pins: &Path, sockets: &[SocketState]) -> Left {
-    // Names are of this layout's pods only; others have their cgroup's id.
+    // Names are of this layout's pods only; others have an id.
     let names = datapath::Datapath::open(pins).ok().flatten();
     let names = names.and_then(|datapath| pods::names(&datapath).ok()).unwrap_or_default();
     let mut unread = BTreeMap::new();
     for socket in sockets.iter().filter(|socket| socket.unread != 0) {
         let name = names.get(&socket.pod).cloned();
-        *unread.entry(name.unwrap_or_else(|| format!("cgroup {}", socket.pod))).or_default() += 1;
+        *unread.entry(name.unwrap_or_else(|| format!("pod {}", socket.pod))).or_default() += 1;
     }
     Left { sockets: sockets.len(), unread }
 }

@@ -53,7 +53,7 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Pod {
-    /// Id of its cgroup.
+    /// Id of its cgroup, or of its network namespace.
     id: PodId,
     name: String,
     addresses: Vec<IpAddr>,

@@ -102,7 +102,7 @@ impl Upgrade {
         }
         let adoption = Adoption::new(&self.datapath, &self.cni, &self.logs)?;
         let all = adoption.pods().into_iter();
-        let theirs = all.filter(|pod| pod.id().is_ok_and(|id| pods.contains(&id)));
+        let theirs = all.filter(|pod| pod.ids().iter().any(|id| pods.contains(id)));
         Ok(theirs.map(|pod| adoption.adopt(&pod)).collect())
     }
 }

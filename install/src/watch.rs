@@ -256,7 +256,9 @@ impl Watcher {
         if !load::is_complete(&folder) {
             return Ok(0);
         }
-        sleepers::look(&mut Habits::open(&folder)?, &cgroup::pods_root()?)
+        // None is needed for pods that are known by their network namespaces.
+        let root = cgroup::pods_root().unwrap_or_default();
+        sleepers::look(&mut Habits::open(&folder)?, &root)
     }
 
     /// Where shunt was uninstalled nothing is left to be swept. Where somebody else is at work, ADD sweeps until

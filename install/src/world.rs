@@ -191,7 +191,7 @@ impl World for Host {
     }
 
     fn load(&self, wanted: &Wanted) -> Result<(), Refusal> {
-        // To no others do programs attach.
+        // What programs are attached to.
         cgroup::pods_root()?;
         Cgroup::root()?;
         let _lock = Lock::take(&self.datapath.lock_file, PATIENCE)?;

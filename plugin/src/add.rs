@@ -25,16 +25,14 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Malformed input only: a pod that cannot be accelerated is a success, with the reason in the log.
 pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
     let prev_result = conf.prev_result()?;
+    if let Err(error) = forget_former(conf, call) {
+        log::warn!("{error}");
+    }
     let ips = prev_result::pod_ips(prev_result);
     match policy::of_pod(conf, call).map(|wants| accelerate(conf, call, ips, &wants)) {
         Ok(Ok(())) => {}
         Ok(Err(refusal)) => log::warn!("not accelerated: {refusal}"),
-        Err(reason) => {
-            log::info!("not accelerated: {reason}");
-            if let Err(error) = forget_former(conf, call) {
-                log::warn!("{error}");
-            }
-        }
+        Err(reason) => log::info!("not accelerated: {reason}"),
     }
     Ok(prev_result.get().to_owned())
 }

@@ -1,5 +1,5 @@
 //! `shunt`: a CNI plugin, chained behind those that give a pod its network. It attaches the pod's
-//! cgroup to the datapath in `shim`, and leaves the network as it is.
+//! sockets to the datapath in `shim`, and leaves the network as it is.
 
 mod add;
 mod addresses;

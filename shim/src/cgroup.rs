@@ -34,12 +34,15 @@ pub fn root() -> anyhow::Result<PathBuf> {
     mounts("cgroup2")?.into_iter().next().context("no cgroup2 hierarchy is mounted")
 }
 
-/// Where kubelets put the pods' cgroups: in a hierarchy of version 1 where there is none of version 2.
+/// Where kubelets have put pods' cgroups: in a hierarchy of version 1 where they are in none of version 2. The
+/// first one where there is no pod.
 ///
 /// # Errors
 /// None is mounted.
 pub fn pods_root() -> anyhow::Result<PathBuf> {
-    root().or_else(|_| mounts("cgroup")?.into_iter().next().context("no cgroups are mounted"))
+    let all = [mounts("cgroup2")?, mounts("cgroup")?].concat();
+    let with_pods = all.iter().find(|root| !PodCgroup::all(root).is_empty());
+    with_pods.or(all.first()).cloned().context("no cgroups are mounted")
 }
 
 /// Where this mount namespace has file systems of a type.
@@ -67,7 +70,7 @@ impl Cgroup {
             openat(&mount, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         };
         let dir = File::from(mount().context("cannot mount cgroup2")?);
-        Ok(Self { path: "the root of version 2".into(), id: dir.metadata()?.ino(), dir })
+        Ok(Self { path: "/".into(), id: dir.metadata()?.ino(), dir })
     }
 
     pub fn open(path: &Path) -> anyhow::Result<Self> {
@@ -108,15 +111,20 @@ impl Cgroup {
     }
 }
 
+/// Where runc looks for version 2 beside version 1 (libcontainer/cgroups, `hybridMountpoint`). Others mount it for
+/// themselves, and no container is ever there.
+const HYBRID: &str = "/sys/fs/cgroup/unified";
+
 /// Where both versions are mounted, a kubelet that makes cgroups itself makes a pod's in those of
 /// version 1 only. A runtime takes the same path in the other for its containers (runc from 1.1),
 /// but after the network: so the pod's is made here.
 fn as_in_version_1(root: &Path, names: &[String; 2]) -> Option<PathBuf> {
-    let other = mounts("cgroup").ok()?.into_iter().next()?;
-    if self::root().ok()? != root {
+    if root != Path::new(HYBRID) {
         return None;
     }
-    let path = root.join(search(&other, names, SEARCH_DEPTH)?.strip_prefix(&other).ok()?);
+    let path = mounts("cgroup").ok()?.into_iter().find_map(|other| {
+        Some(root.join(search(&other, names, SEARCH_DEPTH)?.strip_prefix(&other).ok()?))
+    })?;
     fs::create_dir_all(&path).ok()?;
     Some(path)
 }
@@ -137,15 +145,18 @@ impl PodCgroup {
         all
     }
 
-    /// Its id for the programs.
-    ///
-    /// # Errors
-    /// It is not in version 2, and nothing runs in it.
-    pub fn id(&self) -> anyhow::Result<PodId> {
-        Cgroup::open(&self.path).map(|cgroup| cgroup.id).or_else(|_| {
-            let first = self.processes().first().copied().context("nothing runs in it")?;
-            Ok(Namespace::of(first)?.id)
-        })
+    /// What the programs may know it by: its cgroup, if it is one of version 2, and its network namespace, if
+    /// something runs in it.
+    pub fn ids(&self) -> Vec<PodId> {
+        let cgroup = Cgroup::open(&self.path).ok().map(|cgroup| cgroup.id);
+        let namespace = self.process().and_then(|pid| Namespace::of(pid).ok());
+        cgroup.into_iter().chain(namespace.map(|namespace| namespace.id)).collect()
+    }
+
+    /// One that is in its network namespace: what the sandbox runs, as others may have one of their own.
+    pub fn process(&self) -> Option<i32> {
+        let sandbox = self.first_container().map(|(dir, _)| processes(&dir)).unwrap_or_default();
+        sandbox.into_iter().chain(self.processes()).next()
     }
 
     /// The processes of all its containers.
@@ -156,12 +167,16 @@ impl PodCgroup {
     /// Id of the container that was there first, which is the sandbox that a runtime names in ADD
     /// and DEL: ids of cgroups only grow. `None` where the runtime has none or names it otherwise.
     pub fn sandbox(&self) -> Option<String> {
+        self.first_container().map(|(_, id)| id)
+    }
+
+    fn first_container(&self) -> Option<(PathBuf, String)> {
         let created = |(dir, _): &(PathBuf, String)| fs::metadata(dir).map(|dir| dir.ino()).ok();
         let containers = children(&self.path).into_iter().filter_map(|dir| {
             let id = container_id(dir.file_name()?.to_str()?)?.to_owned();
             Some((dir, id))
         });
-        containers.min_by_key(|container| created(container).unwrap_or(u64::MAX)).map(|(_, id)| id)
+        containers.min_by_key(|container| created(container).unwrap_or(u64::MAX))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use aya::{
     maps::{Array, HashMap, MapData, MapError},
     sys::SyscallError,
@@ -186,6 +186,9 @@ impl Datapath {
 
     fn attach(&self, place: &Place, no_mptcp: bool) -> Result<(), Refusal> {
         let id = place.id();
+        if let Place::Namespace { all, .. } = place {
+            self.run_for_all(all)?;
+        }
         if self.is_attached(id)? {
             return Ok(());
         }
@@ -193,12 +196,7 @@ impl Datapath {
         self.unpin(&id)?;
         match place {
             Place::Cgroup(cgroup) => self.attach_cgroup(cgroup, &id, id, no_mptcp),
-            Place::Namespace { namespace, all } => {
-                if !self.runs_for_all(all)? {
-                    self.unpin(&name::ALL)?;
-                    // Of those that want none it looks at the policy.
-                    self.attach_cgroup(all, &name::ALL, BY_NAMESPACE, !mptcp::is_safe())?;
-                }
+            Place::Namespace { namespace, .. } => {
                 let presence = self.program(name::PRESENCE)?;
                 let link = bpf::attach(presence.as_fd(), namespace.as_fd(), BPF_SK_LOOKUP)
                     .context("cannot attach the pod's network namespace")?;
@@ -242,11 +240,24 @@ impl Datapath {
         bpf::open_pin(&self.pins.join(name)).with_context(|| name.to_owned())
     }
 
-    /// Whether programs are attached there, for pods that are known by their network namespaces.
-    fn runs_for_all(&self, root: &Cgroup) -> anyhow::Result<bool> {
+    /// Attaches programs there, for pods that are known by their network namespaces.
+    fn run_for_all(&self, root: &Cgroup) -> Result<(), Refusal> {
+        match self.runs_for_all()? {
+            0 => {
+                self.unpin(&name::ALL)?;
+                // Of those that want none it looks at the policy.
+                self.attach_cgroup(root, &name::ALL, BY_NAMESPACE, !mptcp::is_safe())
+            }
+            there if there == root.id => Ok(()),
+            _ => Err(anyhow!("programs run for all sockets below another cgroupRoot").into()),
+        }
+    }
+
+    /// The cgroup below which they are attached; 0: none that is there.
+    fn runs_for_all(&self) -> anyhow::Result<PodId> {
         match bpf::open_pin(&self.link_pin(name::LINKS, &name::ALL)) {
-            Ok(link) => Ok(bpf::target_of_link(link.as_fd())? == root.id),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Ok(link) => bpf::target_of_link(link.as_fd()).context("the link for all sockets"),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error).context("the link for all sockets"),
         }
     }
@@ -312,7 +323,8 @@ impl Datapath {
         let Some(Attached { pod, .. }) = found(self.attachments.get(attachment, 0))? else {
             return Ok(());
         };
-        ensure!(self.is_attached(pod)?, "the program is not attached for the pod");
+        let runs = !is_namespace(pod) || self.runs_for_all()? != 0;
+        ensure!(runs && self.is_attached(pod)?, "the program is not attached for the pod");
         ensure!(self.pod(pod)?.is_some(), "the pod is not in the map {}", name::PODS);
         for ip in ips {
             let owner = found(self.pod_ips.get(&Address::from(*ip), 0))?;

@@ -38,7 +38,7 @@ pub type PodId = u64;
 pub const BY_NAMESPACE: PodId = PodId::MAX;
 
 /// Whether an id is of a network namespace: their inode numbers start here (PROC_DYNAMIC_FIRST of
-/// fs/proc/generic.c), and are of 32 bits. A cgroup would be the four billionth one.
+/// fs/proc/generic.c), and are of 32 bits. No cgroup has such an id: its lower half ends at 2³¹.
 pub const fn is_namespace(pod: PodId) -> bool {
     pod >> 28 == 0xf
 }

@@ -29,9 +29,9 @@ impl Namespace {
         let file = File::open(path).with_context(named)?;
         let kind = fstatfs(&file).with_context(named)?.filesystem_type();
         let id = file.metadata().with_context(named)?.ino();
+        let of_node = fs::metadata("/proc/1/ns/net").context("/proc/1/ns/net")?.ino();
+        ensure!(id != of_node, "it is in the node's network");
         ensure!(kind == NSFS_MAGIC && is_namespace(id), "{} is no namespace", path.display());
-        let nodes = fs::metadata("/proc/1/ns/net").map(|node| node.ino());
-        ensure!(!nodes.is_ok_and(|node| node == id), "it is in the node's network");
         Ok(Self { id, file })
     }
 

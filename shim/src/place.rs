@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use anyhow::Context as _;
+use anyhow::bail;
 
 use crate::{
     cgroup::{self, Cgroup},
@@ -16,7 +16,7 @@ pub enum Place {
     Cgroup(Cgroup),
     /// Where it has none, as on nodes with version 1 only, or its runtime names none: programs are attached to
     /// `all`, at the root, and tell its sockets by their network namespace.
-    Namespace { namespace: Namespace, all: Cgroup },
+    Namespace { namespace: Namespace, all: Cgroup, why: anyhow::Error },
 }
 
 impl Place {
@@ -38,12 +38,11 @@ impl Place {
             Ok(cgroup) => return Ok(Self::Cgroup(cgroup)),
             Err(why) => why,
         };
-        let by_namespace = || {
-            let all = root.map_or_else(Cgroup::root, Cgroup::open)?;
-            anyhow::Ok(Self::Namespace { namespace: Namespace::open(netns)?, all })
-        };
-        log::debug!("{why:#}; trying its network namespace");
-        by_namespace().with_context(|| format!("{why:#}, and by its network namespace"))
+        let all = root.map_or_else(Cgroup::root, Cgroup::open);
+        match all.and_then(|all| Ok((Namespace::open(netns)?, all))) {
+            Ok((namespace, all)) => Ok(Self::Namespace { namespace, all, why }),
+            Err(also) => bail!("{why:#}; nor can it be known by its network namespace: {also:#}"),
+        }
     }
 
     pub fn id(&self) -> PodId {
@@ -58,7 +57,9 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Cgroup(cgroup) => write!(f, "{}", cgroup.path.display()),
-            Self::Namespace { namespace, .. } => write!(f, "network namespace {}", namespace.id),
+            Self::Namespace { namespace, why, .. } => {
+                write!(f, "network namespace {}, as {why:#}", namespace.id)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     cgroup::{Cgroup, PodCgroup},
     habits::Habits,
     jdk,
-    layout::{MAX_PROGRAM, PodId, Program, is_namespace, padded},
+    layout::{PodId, Program, is_namespace, padded},
     process,
 };
 
@@ -24,21 +24,23 @@ pub fn look(habits: &mut Habits, root: &Path) -> anyhow::Result<usize> {
     let pods = PodCgroup::all(root);
     let of_cgroup = |id: PodId| {
         let pod = pods.iter().find(|pod| Cgroup::open(&pod.path).is_ok_and(|it| it.id == id));
-        pod.map(PodCgroup::processes).unwrap_or_default()
+        let processes = pod.map(PodCgroup::processes).unwrap_or_default().into_iter();
+        processes.filter(|pid| process::name(*pid) == java).collect::<Vec<_>>()
+    };
+    let by_namespace = sleepers.iter().any(|program| is_namespace(program.pod));
+    let known = if by_namespace { process::named(java) } else { Vec::new() };
+    let of_namespace = |id: PodId| {
+        let theirs = known.iter().filter(|(namespace, _)| *namespace == id);
+        theirs.map(|(_, pid)| *pid).collect::<Vec<_>>()
     };
     sleepers.retain(|&Program { pod, .. }| {
-        let by_namespace = is_namespace(pod);
-        let processes = if by_namespace { process::in_namespace(pod) } else { of_cgroup(pod) };
-        all_take_eagain(&processes, java)
+        // All of that name; there is one.
+        let processes = if is_namespace(pod) { of_namespace(pod) } else { of_cgroup(pod) };
+        let take_eagain = |pid: &i32| jdk::takes_eagain(&process::folder(*pid));
+        !processes.is_empty() && processes.iter().all(take_eagain)
     });
     for program in &sleepers {
         habits.tolerates(program)?;
     }
     Ok(sleepers.len())
-}
-
-/// All processes of that name; there is one.
-fn all_take_eagain(processes: &[i32], name: [u8; MAX_PROGRAM]) -> bool {
-    let mut named = processes.iter().filter(|pid| process::name(**pid) == name).peekable();
-    named.peek().is_some() && named.all(|pid| jdk::takes_eagain(&process::folder(*pid)))
 }

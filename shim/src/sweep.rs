@@ -69,7 +69,7 @@ impl Datapath {
     }
 
     /// All pods of which anything may be left: an attachment comes first, and goes last. In the order of their
-    /// ids, which grow, so that those that come move none to another share.
+    /// ids: those of cgroups grow, so that those that come move none to another share.
     fn known(&self) -> anyhow::Result<Vec<PodId>> {
         let mut known = self.pick_attached(|_, attached| Some(attached.pod))?;
         known.sort_unstable();

@@ -1,9 +1,10 @@
 //! Pods that have no cgroup of their own in version 2, or whose runtime names none: shunt knows them by their
 //! network namespaces.
 
-use crate::pairing::{answering, ask};
+use crate::pairing::{answer, answering, ask};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
+use nix::sched::{CloneFlags, setns};
 use serde_json::{Map, json};
 use shim::{
     layout::{is_namespace, name},
@@ -11,7 +12,7 @@ use shim::{
     pins,
 };
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     process::Command,
@@ -23,7 +24,8 @@ use tests::{
     cni, mptcp, needs, netns,
     node::Node,
     pod::{Pod, PodSpec},
-    traffic::{Mode::NonBlocking, PORT, Stream},
+    task::Signal,
+    traffic::{Mode::NonBlocking, PORT, Stream, listen},
     trial,
 };
 
@@ -31,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("namespace::each_pod_by_its_own", each_pod_by_its_own),
         trial("namespace::beside_pods_with_cgroups", beside_pods_with_cgroups),
+        trial("namespace::a_proxy_in_its_network", a_proxy_in_its_network),
         trial("namespace::others_are_left_alone", others_are_left_alone),
         trial("namespace::ends_with_the_pod", ends_with_the_pod),
         trial("namespace::another_with_its_number", another_with_its_number),
@@ -100,6 +103,26 @@ fn beside_pods_with_cgroups() -> Result<()> {
             pod.name
         );
     }
+    Ok(())
+}
+
+/// As ztunnel listens: the socket is its own pod's, for which a program runs, too.
+fn a_proxy_in_its_network() -> Result<()> {
+    let node = Node::new("proxied")?;
+    let (app, proxy, client) = (pod(&node, "app")?, node.pod("proxy")?, node.pod("client")?);
+    let listening = Signal::new()?;
+    let server = proxy.spawn(|| {
+        setns(File::open(&app.netns)?, CloneFlags::CLONE_NEWNET)?;
+        let listener = listen((app.ipv4, PORT), NonBlocking)?;
+        listening.raise()?;
+        answer(Stream::accept(&listener, NonBlocking)?)
+    })?;
+    listening.wait()?;
+    client.run(|| ask(Stream::connect((app.ipv4, PORT), NonBlocking)?))?;
+    server.join()?;
+    ensure!(shunted(&node, &proxy)? >= Some(90), "{:?}", node.counters(&proxy)?);
+    let counters = node.counters(&app)?;
+    ensure!((counters.paired, counters.shunted.messages) == (0, 0), "{counters:?}");
     Ok(())
 }
 

@@ -20,13 +20,16 @@ use crate::{
 /// The kernel shows a program only so much of an option, and fails with EFAULT if it does not then
 /// ask for the caller's own (Documentation/bpf/prog_cgroup_sockopt.rst).
 const SHOWN: i32 = 4096;
+const IPPROTO_TCP: u32 = 6;
 
 #[inline(always)]
 pub fn allows(ctx: &SockoptContext) -> bool {
     // SAFETY: the context is valid while the program runs.
     let (level, name) = unsafe {
         let option = ctx.sockopt;
-        if (*option).optlen > SHOWN {
+        // Handlers of other protocols are not all used to a copy that the kernel has made.
+        let sock = (*option).__bindgen_anon_1.sk;
+        if (*option).optlen > SHOWN || sock.is_null() || (*sock).protocol != IPPROTO_TCP {
             (*option).optlen = 0;
         }
         ((*option).level, (*option).optname)

@@ -6,14 +6,17 @@ use aya_ebpf::{
 };
 use shim::layout::{BY_NAMESPACE, Flow, Pod, PodId, is_namespace};
 
-use super::maps;
+use super::{flow, maps};
 use crate::kernel::{fields, sock};
 
-/// None: it is no pod's socket.
+/// None: it is no pod's socket, or a program that runs for its cgroup has seen to it.
 #[inline(always)]
 pub fn pod<'a>(ctx: &SockOpsContext) -> Option<(PodId, &'a mut Pod)> {
     let id = match maps::attached_to() {
         BY_NAMESPACE => {
+            if flow::flow(ctx).is_some_and(|flow| !is_for(flow)) {
+                return None;
+            }
             let socket = fields::read(ctx.as_ptr() as u64, fields::offsets().sock_ops_sk)?;
             sock::namespace(socket)?
         }

@@ -26,15 +26,15 @@ pub fn cgroups() -> Finding {
         Err(_) if hierarchies.is_empty() => {
             Finding::no("cgroups", "none are mounted here", "mount the node's /sys/fs/cgroup here")
         }
-        Err(_) => match Cgroup::root() {
+        Err(_) => match Cgroup::root().and_then(|root| probe::sock_ops(&root)) {
             Ok(_) => Finding::ok(
                 "cgroups",
                 "version 1 only: programs run for all sockets, and know pods by their network namespaces",
             ),
-            Err(why) => Finding::no(
+            Err(why) => Finding::limited(
                 "cgroups",
-                format!("version 1 only, and {why:#}"),
-                "use a kernel with CONFIG_CGROUP_BPF, and run it as root",
+                format!("version 1 only, and version 2 cannot be tried: {why:#}"),
+                "run it as root, on a kernel with CONFIG_CGROUP_BPF",
             ),
         },
     }
@@ -60,6 +60,13 @@ pub fn foreign_programs() -> Finding {
         let at = cgroup.path.display();
         match probe::sock_ops(&cgroup) {
             Ok(Attached::None | Attached::Multi) => (),
+            Ok(Attached::Overridable) if cgroup::root().is_err() => {
+                return Finding::no(
+                    CHECK,
+                    "a sock_ops program at the root of version 2 allows no other beside it",
+                    "attach it with BPF_F_ALLOW_MULTI: see `bpftool cgroup tree`",
+                );
+            }
             Ok(Attached::Overridable) => {
                 return Finding::limited(
                     CHECK,
@@ -107,8 +114,9 @@ fn tell(Neighbour { id, name, cgroup }: &Neighbour) -> String {
 
 pub fn net_cls() -> Finding {
     const CHECK: &str = "net_cls, net_prio";
-    if !probe::net_cls_takes_over().unwrap_or(false) {
-        return Finding::ok(CHECK, "do not touch programs on this kernel");
+    // Sockets are then taken for the root's, and so are those programs.
+    if !probe::net_cls_takes_over().unwrap_or(false) || cgroup::root().is_err() {
+        return Finding::ok(CHECK, "do not touch programs here");
     }
     let is_one = |options: &str| options.split(',').any(|it| it == "net_cls" || it == "net_prio");
     let used = v1_hierarchies().into_iter().filter(|(_, options)| is_one(options));

@@ -48,7 +48,8 @@ const MARIADB_CLIENT: &str = r#"
     first)
         mariadb $at -N -e 'create database if not exists tried'
         ask 20
-        slap 1 20 ;;
+        # Its answers grow with the table.
+        slap 1 200 ;;
     keep)
         ask 500
         slap 4 400 ;;

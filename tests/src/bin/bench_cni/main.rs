@@ -1,14 +1,17 @@
 //! `make bench-cni`: what ADD, CHECK and DEL take on nodes with few and with many pods, called by one or by
-//! several at once, beside the reference plugin `tuning`; and the memory of what is there always.
+//! several at once, beside the reference plugin `tuning`; the memory of what is there always; and what who gains nothing
+//! pays where programs run for all sockets.
 
 mod calls;
 mod memory;
+mod others;
 mod populated;
 
 use anyhow::{Context as _, Result};
 use calls::{Times, VERBS};
 use clap::Parser;
 use memory::Watch;
+use others::Others;
 use populated::Populated;
 use std::fmt::Display;
 use tests::{
@@ -75,6 +78,8 @@ fn main() -> Result<()> {
     let idle = memory::of_maps(&nodes.first().context("no --pods")?.node)?;
     let most = memory::of_maps(&nodes.last().context("no --pods")?.node)?;
 
+    let others = [Others::new(true)?, Others::new(false)?];
+    let mut connections = [Vec::new(), Vec::new()];
     let mut rows = Vec::new();
     for watched in [false, true] {
         for callers in &args.callers {
@@ -107,6 +112,9 @@ fn main() -> Result<()> {
             if let Some(watch) = watch {
                 resident = resident.max(watch.memory()?);
             }
+            for (others, rates) in others.iter().zip(&mut connections) {
+                rates.push(others.connections()?);
+            }
             progress.step(&format!("round {}, {}", round + 1, row.text()[0]));
         }
     }
@@ -125,6 +133,11 @@ fn main() -> Result<()> {
     let kib = |bytes: u64| format!("{} KiB", bytes >> 10);
     judge("maps of an idle node", kib(idle), idle as f64, IDLE_MAPS as f64);
     println!("  maps of the node with the most pods: {}", kib(most));
+    let [beside, alone] = &connections;
+    println!(
+        "  what is no pod, where programs run for all: {} of the connections",
+        Ratio::new(beside, alone)
+    );
     judge("watch, resident at most", kib(resident), resident as f64, WATCH as f64);
     Ok(())
 }
