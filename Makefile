@@ -96,9 +96,10 @@ test-k8s: root setup
 test-kernels: root setup
 	@-scripts/setup kernels
 	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
+	@$(if $(filter runtimes,$(TEST)),scripts/setup envoy && scripts/setup runtimes bookworm)
 	@$(MAKE) --no-print-directory binaries
-	$(if $(filter programs,$(TEST)),,tests/other-layout)
-	ARGS="$(ARGS)" TEST="$(TEST)" tests/kernels/run $(KERNEL)
+	$(if $(TEST),,tests/other-layout)
+	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
 	@$(MAKE) --no-print-directory binaries
