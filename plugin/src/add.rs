@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
     let prev_result = conf.prev_result()?;
     if let Err(error) = forget_former(conf, call) {
-        log::warn!("{error}");
+        log::debug!("{error}");
     }
     let ips = prev_result::pod_ips(prev_result);
     match policy::of_pod(conf, call).map(|wants| accelerate(conf, call, ips, &wants)) {

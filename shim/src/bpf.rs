@@ -26,7 +26,9 @@ macro_rules! plain_bytes {
         $(unsafe impl aya::Pod for $ty {})+
     };
 }
-plain_bytes!(Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit, Listener);
+plain_bytes!(
+    Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit, Watched, Listener
+);
 
 /// # Safety
 /// `attr` must be what `cmd` reads, with pointers that are valid for it.

@@ -232,6 +232,7 @@ fn below_root(named: &str) -> anyhow::Result<PathBuf> {
     if path.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
         bail!("cgroupPath {named:?} leads out of the hierarchy");
     }
+    ensure!(path.components().next().is_some(), "cgroupPath {named:?} is all of the hierarchy");
     Ok(path)
 }
 
@@ -318,7 +319,9 @@ mod tests {
             let below = below_root(named).unwrap();
             assert_eq!(pod_level(&below, Some("1-2")), PathBuf::from(path), "{named}");
         }
-        assert!(below_root("/kubepods/../../etc").is_err());
+        for wrong in ["/kubepods/../../etc", "/", "//"] {
+            assert!(below_root(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

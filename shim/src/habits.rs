@@ -7,7 +7,8 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 
 use crate::{
     bpf,
-    layout::{BadSigns, Habit, MAX_PROGRAM, PodId, Program, name, padded},
+    datapath::gone,
+    layout::{BadSigns, Cookie, Habit, MAX_PROGRAM, PodId, Program, Watched, name, padded},
     load,
 };
 
@@ -21,6 +22,7 @@ pub struct Named {
 
 pub struct Habits {
     known: HashMap<MapData, Program, Habit>,
+    watched: HashMap<MapData, Cookie, Watched>,
     changes: Array<MapData, u64>,
 }
 
@@ -33,6 +35,7 @@ impl Habits {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             known: load::map(folder, name::HABITS)?.try_into().context(name::HABITS)?,
+            watched: load::map(folder, name::WATCHED)?.try_into().context(name::WATCHED)?,
             changes: load::map(folder, name::CHANGES)?.try_into().context(name::CHANGES)?,
         })
     }
@@ -105,15 +108,18 @@ impl Habits {
         self.known.insert(program, Habit { tolerant: 1, ..habit }, 0).context(name::HABITS)
     }
 
-    /// Forgets the programs of these pods. Who hands bytes to their sockets looks again, and finds nobody.
+    /// Forgets the programs of these pods, and their sockets: of those that end from here on nobody is told. Who
+    /// hands bytes to them looks again, and finds nobody.
     pub fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
         let is_theirs = |program: Program, _| pods.contains(&program.pod).then_some(program);
         let programs = bpf::pick(&self.known, is_theirs);
         for program in programs.context(name::HABITS)? {
-            match self.known.remove(&program) {
-                Ok(()) | Err(MapError::KeyNotFound) => (),
-                Err(error) => return Err(error).context(name::HABITS),
-            }
+            gone(self.known.remove(&program)).context(name::HABITS)?;
+        }
+        let is_theirs =
+            |cookie, watched: Watched| pods.contains(&watched.program.pod).then_some(cookie);
+        for cookie in bpf::pick(&self.watched, is_theirs).context(name::WATCHED)? {
+            gone(self.watched.remove(&cookie)).context(name::WATCHED)?;
         }
         self.changed()
     }

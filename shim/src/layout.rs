@@ -53,4 +53,5 @@ const _: () = {
     assert!(offset_of!(Pod, counters) == offset_of!(Pod, policy) + size_of::<Policy>());
     assert!(size_of::<Pod>() == offset_of!(Pod, programs) + 16);
     assert!(size_of::<Attached>() == 16 + MAX_NETWORK + MAX_NAMESPACE + MAX_POD_NAME);
+    assert!(size_of::<Watched>() == size_of::<Program>() + 16);
 };

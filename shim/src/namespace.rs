@@ -4,13 +4,16 @@ use std::{
     fs::{self, File},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::Path,
 };
 
 use anyhow::{Context as _, ensure};
-use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use nix::{
+    fcntl::OFlag,
+    sys::statfs::{NSFS_MAGIC, fstatfs},
+};
 
 use crate::layout::{PodId, is_namespace};
 
@@ -26,7 +29,10 @@ impl Namespace {
     /// It is none, or the node's own.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let named = || path.display().to_string();
-        let file = File::open(path).with_context(named)?;
+        // Of a FIFO it would be waited for a writer.
+        let nonblocking = OFlag::O_NONBLOCK.bits();
+        let file = File::options().read(true).custom_flags(nonblocking).open(path);
+        let file = file.with_context(named)?;
         let kind = fstatfs(&file).with_context(named)?.filesystem_type();
         let id = file.metadata().with_context(named)?.ino();
         let of_node = fs::metadata("/proc/1/ns/net").context("/proc/1/ns/net")?.ino();
@@ -47,5 +53,21 @@ impl Namespace {
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
+    use super::*;
+
+    #[test]
+    fn what_is_none_is_refused_at_once() {
+        let fifo = std::env::temp_dir().join(format!("shunt-fifo-{}", std::process::id()));
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let refused = [Path::new("/"), Path::new("/dev/null"), &fifo].map(Namespace::open);
+        fs::remove_file(&fifo).unwrap();
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
     }
 }

@@ -15,12 +15,12 @@ use std::{
     fs::{self, File},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
-    process::Command,
     thread::sleep,
     time::Duration,
 };
 use tests::{
     bare::Bare,
+    bpftool::bpftool,
     cni, mptcp, needs, netns,
     node::Node,
     pod::{Pod, PodSpec},
@@ -36,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         trial("namespace::a_proxy_in_its_network", a_proxy_in_its_network),
         trial("namespace::others_are_left_alone", others_are_left_alone),
         trial("namespace::ends_with_the_pod", ends_with_the_pod),
+        trial("namespace::sockets_that_outlive_their_pods", sockets_that_outlive_their_pods),
         trial("namespace::another_with_its_number", another_with_its_number),
         trial("namespace::no_version_2_is_mounted", no_version_2_is_mounted),
         trial("namespace::programs_are_upgraded", programs_are_upgraded),
@@ -172,6 +173,39 @@ fn ends_with_the_pod() -> Result<()> {
     Ok(())
 }
 
+/// Nobody is told when they end: what was known of them is forgotten with their pods, of either kind.
+fn sockets_that_outlive_their_pods() -> Result<()> {
+    let node = Node::new("outlive")?;
+    for (a, b) in [(pod(&node, "a")?, pod(&node, "b")?), (node.pod("c")?, node.pod("d")?)] {
+        let (open, end) = (Signal::new()?, Signal::new()?);
+        let task = a.spawn(|| {
+            let listener = listen((a.ipv4, PORT), NonBlocking)?;
+            let stream = Stream::connect((a.ipv4, PORT), NonBlocking)?;
+            let accepted = Stream::accept(&listener, NonBlocking)?;
+            open.raise()?;
+            end.wait()?;
+            drop((stream, accepted));
+            Ok(())
+        })?;
+        open.wait()?;
+        ensure!(watched(&node)? > 0, "nothing is watched");
+        for pod in [&a, &b] {
+            pod.chain.only("shunt").del(&pod.call, None)?;
+        }
+        end.raise()?;
+        task.join()?;
+        ensure!(watched(&node)? == 0, "{} sockets are left", watched(&node)?);
+    }
+    Ok(())
+}
+
+/// How many sockets are.
+fn watched(node: &Node) -> Result<usize> {
+    let pin = node.pin(name::WATCHED);
+    let dumped = bpftool(["map", "dump", "pinned", pin.to_str().context("pin")?])?;
+    Ok(dumped.as_array().context("no array")?.len())
+}
+
 /// A runtime loses DEL, and the kernel gives the number to the next pod, which is to be left alone.
 fn another_with_its_number() -> Result<()> {
     let mut node = Node::new("number")?;
@@ -261,9 +295,7 @@ fn programs_are_upgraded() -> Result<()> {
 }
 
 fn link(pin: &Path) -> Result<serde_json::Value> {
-    let output =
-        Command::new("bpftool").args(["--json", "link", "show", "pinned"]).arg(pin).output()?;
-    serde_json::from_slice(&output.stdout).context("bpftool")
+    bpftool(["link", "show", "pinned", pin.to_str().context("pin")?])
 }
 
 fn no_mptcp_where_it_is_refused() -> Result<()> {
