@@ -79,7 +79,11 @@ impl Upgrade {
         drop(held);
 
         let adopted = self.adopt(&used)?;
-        let left = these(pins, &used, self.patience, |left| output.progress(left))?;
+        // What is on the short way of this layout goes on.
+        let left = match &used[..] {
+            [] => Left::default(),
+            used => these(pins, used, self.patience, |left| output.progress(left))?,
+        };
         let mut removed = Vec::new();
         if left.sockets == 0 {
             let _held = lock()?;

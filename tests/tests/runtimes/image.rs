@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use std::{path::Path, process::Command};
-use tests::shuntctl;
+use tests::{sandbox, shuntctl};
 
 use crate::containerd::Containerd;
 
@@ -24,6 +24,11 @@ pub fn of_two_processors(containerd: &Containerd) -> Result<()> {
     root.run("ctr --namespace k8s.io image import --all-platforms /srv/index.tar")?;
     let known = root.run("ctr --namespace k8s.io image ls name==docker.io/library/two:1")?;
     ensure!(known.contains("linux/amd64,linux/arm64"), "{known}");
-    root.run("ctr --namespace k8s.io run --rm docker.io/library/two:1 two /shuntctl --version")?;
+    // By itself it makes one that stays.
+    let cgroup = sandbox::cgroup_parent()?.join("two");
+    root.run(&format!(
+        "ctr --namespace k8s.io run --rm --cgroup {} docker.io/library/two:1 two /shuntctl --version",
+        cgroup.display()
+    ))?;
     Ok(())
 }
