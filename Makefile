@@ -98,7 +98,7 @@ test-kernels: root setup
 	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
 	@$(if $(filter runtimes,$(TEST)),scripts/setup envoy && scripts/setup runtimes bookworm)
 	@$(MAKE) --no-print-directory binaries
-	$(if $(TEST),,tests/other-layout)
+	$(if $(filter programs runtimes,$(TEST)),,tests/other-layout)
 	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup

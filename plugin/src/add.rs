@@ -25,14 +25,17 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Malformed input only: a pod that cannot be accelerated is a success, with the reason in the log.
 pub fn run(conf: &Conf, call: &Call) -> Result<String, Error> {
     let prev_result = conf.prev_result()?;
-    if let Err(error) = forget_former(conf, call) {
-        log::debug!("{error}");
-    }
     let ips = prev_result::pod_ips(prev_result);
-    match policy::of_pod(conf, call).map(|wants| accelerate(conf, call, ips, &wants)) {
+    let done = policy::of_pod(conf, call).map(|wants| accelerate(conf, call, ips, &wants));
+    match &done {
         Ok(Ok(())) => {}
         Ok(Err(refusal)) => log::warn!("not accelerated: {refusal}"),
         Err(reason) => log::info!("not accelerated: {reason}"),
+    }
+    if !matches!(done, Ok(Ok(())))
+        && let Err(error) = forget_former(conf, call)
+    {
+        log::debug!("{error}");
     }
     Ok(prev_result.get().to_owned())
 }

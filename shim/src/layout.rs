@@ -42,6 +42,7 @@ pub const BY_NAMESPACE: PodId = PodId::MAX;
 pub const fn is_namespace(pod: PodId) -> bool {
     pod >> 28 == 0xf
 }
+
 /// A socket's key in the sockhash: its cookie, unique on the node while it is up.
 pub type Cookie = u64;
 

@@ -112,7 +112,7 @@ fn attack(
     forged.wait()?;
     let first = if hold == Some(NO_SYN_ACK) { &forger } else { &client };
     let waiting = ends(&node, pair)?;
-    ensure!(waiting.0 == id(first)?, "{} left {waiting:?}", first.name);
+    ensure!(waiting.0 == first.id()?, "{} left {waiting:?}", first.name);
     if hold.is_some() {
         assert_eq!(waiting.1, 0, "a forged passive end was taken");
         rule("D")?;
@@ -294,10 +294,6 @@ fn syn_ack(packet: &[u8]) -> Option<(u32, u32)> {
         && word(0)? >> 16 == u32::from(PORT)
         && tcp.get(13)? & 0x3f == 0x12;
     is_it.then_some((word(8)?, word(4)?.wrapping_add(1)))
-}
-
-fn id(pod: &Pod) -> Result<u64> {
-    pod.id()
 }
 
 /// Whose ends (active, passive) `pairs` has under these numbers; 0: nobody's.

@@ -206,7 +206,7 @@ fn upgrade_under_load() -> Result<()> {
             .clone())
     };
     let behind = |pod: &Pod| -> Result<Value> {
-        let id = shim::cgroup::Cgroup::open(&pod.cgroup)?.id.to_string();
+        let id = pod.id()?.to_string();
         let pin = node.pin(name::LINKS).join(id);
         Ok(bpftool(["link".as_ref(), "show".as_ref(), "pinned".as_ref(), pin.as_os_str()])?["prog_id"].clone())
     };

@@ -90,12 +90,8 @@ fn owner(node: &Node, ip: impl Into<IpAddr>) -> Result<Option<PodId>> {
     Ok(ips.find(|(address, _)| *address == ip).map(|(_, owner)| owner.pod))
 }
 
-fn id(pod: &Pod) -> Result<PodId> {
-    Ok(Cgroup::open(&pod.cgroup)?.id)
-}
-
 fn is_accelerated(node: &Node, pod: &Pod) -> Result<bool> {
-    Ok(node.datapath()?.pod(id(pod)?)?.is_some())
+    Ok(node.datapath()?.pod(pod.id()?)?.is_some())
 }
 
 /// The newest version that Debian 12's containernetworking-plugins speak is 1.0.0, so 1.1.0 is
@@ -131,7 +127,7 @@ fn add_in_all_versions() -> Result<()> {
 fn add_registers_all_addresses() -> Result<()> {
     let node = Node::new("addresses")?;
     let pod = node.pod("a")?;
-    let (entry, pod_id) = (node.datapath()?.pod(id(&pod)?)?.context("no entry")?, id(&pod)?);
+    let (entry, pod_id) = (node.datapath()?.pod(pod.id()?)?.context("no entry")?, pod.id()?);
     ensure!(entry.ipv4 == pod.ipv4.octets() && entry.ipv6 == pod.ipv6.octets(), "{entry:?}");
     ensure!(owner(&node, pod.ipv4)? == Some(pod_id) && owner(&node, pod.ipv6)? == Some(pod_id));
     // Neither the host's end of the veth nor the bridge is the pod's.
@@ -184,7 +180,7 @@ fn add_finds_addresses_in_the_namespace() -> Result<()> {
     shunt("DEL", &pod.call, &conf)?;
     conf["prevResult"] = json!({"cniVersion": "1.0.0"});
     shunt("ADD", &pod.call, &conf)?;
-    let pod_id = Some(id(&pod)?);
+    let pod_id = Some(pod.id()?);
     ensure!(owner(&node, pod.ipv4)? == pod_id && owner(&node, pod.ipv6)? == pod_id);
     // Without 127.0.0.1, ::1 and fe80::.
     ensure!(node.datapath()?.pod_ips()?.len() == 2);
@@ -221,7 +217,7 @@ fn add_many_at_once() -> Result<()> {
     fs::remove_dir_all(&node.pins)?;
     at_once(pods.iter().zip(&confs).map(|(pod, conf)| ("ADD", &pod.call, conf)))?;
     for pod in &pods {
-        ensure!(is_accelerated(&node, pod)? && owner(&node, pod.ipv6)? == Some(id(pod)?));
+        ensure!(is_accelerated(&node, pod)? && owner(&node, pod.ipv6)? == Some(pod.id()?));
     }
     Ok(())
 }
@@ -230,7 +226,7 @@ fn add_many_at_once() -> Result<()> {
 fn add_sweeps_pods_that_are_gone() -> Result<()> {
     let node = Node::new("sweep")?;
     let gone = node.pod("gone")?;
-    let gone_id = id(&gone)?;
+    let gone_id = gone.id()?;
     gone.kill()?;
     tests::cgroup::remove(&gone.cgroup)?;
     ensure!(node.datapath()?.pod(gone_id)?.is_some());
@@ -307,7 +303,7 @@ fn del_twice_and_twice_at_once() -> Result<()> {
         at_once([("DEL", &a.call, &conf_a); 2])?;
         ensure!(!is_accelerated(&node, &a)? && owner(&node, a.ipv4)?.is_none());
     }
-    ensure!(is_accelerated(&node, &b)? && owner(&node, b.ipv4)? == Some(id(&b)?));
+    ensure!(is_accelerated(&node, &b)? && owner(&node, b.ipv4)? == Some(b.id()?));
     Ok(())
 }
 
@@ -337,8 +333,8 @@ fn del_spares_an_address_with_a_new_owner() -> Result<()> {
     conf_new["prevResult"] = old.result.clone();
     shunt("ADD", &new.call, &conf_new)?;
     shunt("DEL", &old.call, &conf(&old)?)?;
-    ensure!(owner(&node, old.ipv4)? == Some(id(&new)?));
-    ensure!(owner(&node, old.ipv6)? == Some(id(&new)?));
+    ensure!(owner(&node, old.ipv4)? == Some(new.id()?));
+    ensure!(owner(&node, old.ipv6)? == Some(new.id()?));
     shunt("CHECK", &new.call, &conf_new)?;
     Ok(())
 }
@@ -353,7 +349,7 @@ fn del_of_an_older_sandbox_spares_the_new_one() -> Result<()> {
     shunt("ADD", &newer, &conf)?;
     shunt("DEL", &pod.call, &conf)?;
     shunt("CHECK", &newer, &conf)?;
-    ensure!(owner(&node, pod.ipv4)? == Some(id(&pod)?));
+    ensure!(owner(&node, pod.ipv4)? == Some(pod.id()?));
     shunt("DEL", &newer, &conf)?;
     ensure!(!is_accelerated(&node, &pod)? && node.datapath()?.pod_ips()?.is_empty());
     Ok(())
@@ -363,7 +359,7 @@ fn check_tells_what_was_lost() -> Result<()> {
     let node = Node::new("check")?;
     let pod = node.pod("a")?;
     pod.chain.check(&pod.call, &pod.result)?;
-    let (conf, link) = (conf(&pod)?, node.pin("links").join(id(&pod)?.to_string()));
+    let (conf, link) = (conf(&pod)?, node.pin("links").join(pod.id()?.to_string()));
 
     let mut elsewhere = conf.clone();
     elsewhere["prevResult"]["ips"] = json!([{"address": "10.9.9.9/32"}]);
@@ -411,7 +407,7 @@ fn gc_removes_only_what_is_stale() -> Result<()> {
     // Older libraries wrote only this name.
     gc("cni.dev/attachments", named(&[&b]), &node.name)?;
     ensure!(!is_accelerated(&node, &a)? && is_accelerated(&node, &b)?);
-    ensure!(owner(&node, a.ipv4)?.is_none() && owner(&node, b.ipv4)? == Some(id(&b)?));
+    ensure!(owner(&node, a.ipv4)?.is_none() && owner(&node, b.ipv4)? == Some(b.id()?));
     gc(key, Value::Null, &node.name)?;
     ensure!(!is_accelerated(&node, &b)? && node.datapath()?.attachments()?.is_empty());
     Ok(())

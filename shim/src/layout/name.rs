@@ -86,11 +86,11 @@ pub const TRIAL: &str = "shunt_trial";
 /// Sub-folder with one pinned link per pod, named by its id: of the sock_ops program to its cgroup, or of
 /// [`PRESENCE`] to its network namespace. That of the sock_ops program is then [`ALL`].
 pub const LINKS: &str = "links";
-/// In the folders of links: of a program that runs for all sockets of the node.
-pub const ALL: &str = "all";
 /// Likewise of the setsockopt program.
 pub const GUARDS: &str = "guards";
 /// Likewise of the sock_create program.
 pub const NO_MPTCP: &str = "no_mptcp";
+/// In the folders of links: of a program that runs for all sockets of the node.
+pub const ALL: &str = "all";
 /// Sub-folder with the pinned links of what watches.
 pub const WATCHES: &str = "watches";

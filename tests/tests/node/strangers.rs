@@ -184,7 +184,7 @@ fn pins_that_are_gone() -> Result<()> {
 fn pins_of_an_add_that_was_killed() -> Result<()> {
     let host = Host::new("killed-add")?;
     let pod = host.node.pod("a")?;
-    let id = shim::cgroup::Cgroup::open(&pod.cgroup)?.id;
+    let id = pod.id()?;
     let link = |folder: &str| host.node.pin(folder).join(id.to_string());
     fs::remove_file(link("links"))?;
     ensure!(Path::new(&link("guards")).exists());

@@ -14,7 +14,7 @@ use tests::{
     pod::PodSpec,
 };
 
-use super::{conf, id, is_accelerated, shunt, trials};
+use super::{conf, is_accelerated, shunt, trials};
 
 const ACCELERATE: &str = "shunt/accelerate";
 
@@ -99,7 +99,7 @@ fn node_proxies() -> Result<()> {
 fn policy() -> Result<()> {
     let node = Node::new("policy")?;
     let pod = node.pod("defaults")?;
-    let policy = node.datapath()?.pod(id(&pod)?)?.context("no entry")?.policy;
+    let policy = node.datapath()?.pod(pod.id()?)?.context("no entry")?.policy;
     ensure!(
         policy.queue_limit == 8 << 20 && policy.heartbeat == 10 && policy.excluded_ports == [0; 16],
         "{policy:?}"
@@ -111,7 +111,7 @@ fn policy() -> Result<()> {
         "blocking": "on", "queueLimit": 8, "excludedPorts": [65535, 1],
     }));
     let pod = node.pod_with(spec)?;
-    let policy = node.datapath()?.pod(id(&pod)?)?.context("no entry")?.policy;
+    let policy = node.datapath()?.pod(pod.id()?)?.context("no entry")?.policy;
     ensure!(policy.mode == Policy::OBSERVE && policy.blocking == 1, "{policy:?}");
     ensure!(policy.queue_limit == 8, "{policy:?}");
     ensure!(policy.excluded_ports[..3] == [65535, 1, 0], "{policy:?}");
