@@ -125,11 +125,21 @@ fuzz: setup
 	scripts/fuzz $(SECONDS)
 
 lint: setup
-	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	@scripts/setup lint
+	@scripts/setup helm
 	scripts/layers
-	cargo fmt --check
-	cargo fmt --check --manifest-path ebpf/Cargo.toml
+	$(foreach workspace,$(WORKSPACES),cargo fmt --all --check --manifest-path $(workspace) &&) true
 	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	$(foreach workspace,$(WORKSPACES),target/tools/bin/cargo-deny --manifest-path $(workspace) --config deny.toml \
+	    check licenses bans sources &&) true
+	shellcheck --severity=warning $(SCRIPTS)
+	target/helm/helm lint --strict --quiet deploy/chart
+	for profile in deploy/chart/profiles/*; do \
+	    target/helm/helm lint --strict --quiet deploy/chart --values $$profile && \
+	    target/helm/helm template deploy/chart --values $$profile >/dev/null || exit; done
+WORKSPACES = Cargo.toml ebpf/Cargo.toml fuzz/Cargo.toml
+SCRIPTS = $(shell grep -lrI -m 1 '^#!/usr/bin/env bash' .ci scripts tests/again tests/other-layout tests/kernels deploy/image)
 
 # README's picture is the last demo's.
 picture:
@@ -159,8 +169,10 @@ index:
 	@$(MAKE) --no-print-directory image ARCH=arm64
 	deploy/index target/shunt-index.tar shunt:$(VERSION) target/shunt.tar target/shunt-arm64.tar
 
-release: image
-	scripts/release target/release-$(VERSION) target/shunt.tar $(SHUNT_BIN) $(SHUNTCTL_BIN)
+release: index
+	scripts/release target/release-$(VERSION) target/shunt-index.tar \
+	    $(NATIVE) target/shunt.tar $(SHUNT_BIN) $(SHUNTCTL_BIN) \
+	    arm64 target/shunt-arm64.tar target/arm64/shunt target/arm64/shuntctl
 
 setup:
 	@scripts/setup build

@@ -3,11 +3,10 @@
 use std::{fs::File, net::IpAddr, thread};
 
 use anyhow::{Context, Result, anyhow};
-use nix::{
-    ifaddrs::getifaddrs,
-    sched::{CloneFlags, setns},
-    sys::socket::SockaddrStorage,
-};
+use futures_util::TryStreamExt as _;
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::packet_route::address::AddressAttribute;
+use tokio::runtime::Builder;
 
 /// What prevResult told, or else what the pod's network namespace has.
 ///
@@ -32,13 +31,28 @@ fn inside(path: &str) -> Result<Vec<IpAddr>> {
     // A thread of its own, as it stays in the namespace that it enters.
     let addresses = thread::spawn(move || {
         setns(netns, CloneFlags::CLONE_NEWNET)?;
-        getifaddrs().map(|all| all.filter_map(|interface| interface.address).collect::<Vec<_>>())
+        Builder::new_current_thread().enable_io().build()?.block_on(of_this_namespace())
     });
     let addresses = addresses.join().map_err(|_| anyhow!("panicked"))?;
-    let addresses = addresses.with_context(|| format!("addresses in {path}"))?;
-    let ip = |address: &SockaddrStorage| {
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-        v4.or(address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    addresses.with_context(|| format!("addresses in {path}"))
+}
+
+async fn of_this_namespace() -> Result<Vec<IpAddr>> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    let addresses: Vec<_> = handle.address().get().execute().try_collect().await?;
+    Ok(addresses.iter().filter_map(|message| own(&message.attributes)).collect())
+}
+
+/// Where there are both, the other is the far end's (rtnetlink(7)).
+fn own(attributes: &[AddressAttribute]) -> Option<IpAddr> {
+    let local = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
     };
-    Ok(addresses.iter().filter_map(ip).collect())
+    let any = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Address(ip) => Some(*ip),
+        _ => None,
+    };
+    attributes.iter().find_map(local).or_else(|| attributes.iter().find_map(any))
 }

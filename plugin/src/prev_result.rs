@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use serde_json::{Value, value::RawValue};
 
 /// The addresses of interfaces inside the pod, which are those with a `sandbox`, whatever their
@@ -33,9 +34,11 @@ pub fn pod_ips(prev_result: &RawValue) -> Vec<IpAddr> {
         }
     };
     let address = |ip: &Value| {
-        let text = ip["address"].as_str().unwrap_or_default();
-        let address = text.split('/').next().unwrap_or_default().parse();
-        address.map_err(|_| log::warn!("prevResult: {ip} has no address")).ok()
+        let block = ip["address"].as_str().unwrap_or_default().parse::<IpNetwork>();
+        block
+            .map(|block| block.ip())
+            .map_err(|_| log::warn!("prevResult: {ip} has no address"))
+            .ok()
     };
     list("ips").iter().filter(|ip| is_pods(ip)).filter_map(address).collect()
 }

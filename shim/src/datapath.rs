@@ -24,6 +24,7 @@ use crate::{
     bpf,
     cgroup::Cgroup,
     connections::Connections,
+    ended,
     habits::{Habits, Named},
     layout::*,
     listeners,
@@ -126,13 +127,16 @@ impl Datapath {
         attached
     }
 
-    /// Forgets a pod that is gone, as the kernel gives the number of its network namespace to another.
+    /// Forgets a pod that is gone, as the kernel gives the number of its network namespace to another, and a
+    /// runtime the same cgroup to the pod's next sandbox.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn forget_former(&mut self, id: PodId) -> anyhow::Result<()> {
-        let is_former = self.pod(id)?.is_some() && !self.is_attached(id)?;
-        if is_former { self.forget(&[id].into()) } else { Ok(()) }
+        if self.pod(id)?.is_some() && !self.is_attached(id)? {
+            self.forget(&[id].into())?;
+        }
+        if ended::has(&self.pins, id) { self.forget_programs(1) } else { Ok(()) }
     }
 
     fn register(
@@ -156,25 +160,37 @@ impl Datapath {
             let owner = PodIp { pod: id, attachment: attachment.id() };
             self.pod_ips.insert(Address::from(*ip), owner, 0).map_err(full(name::POD_IPS))?;
         }
-        self.describe(id, *policy)?.map_err(full(name::PODS))
+        // One that is new has no others.
+        let all = if self.pod(id)?.is_some() { self.ips_of(id)? } else { ips.to_vec() };
+        self.describe(id, *policy, &all)?.map_err(full(name::PODS))
+    }
+
+    fn ips_of(&self, id: PodId) -> anyhow::Result<Vec<IpAddr>> {
+        let ip = |address: Address| Ipv6Addr::from(address.ip).to_canonical();
+        let theirs = |address, owner: PodIp| (owner.pod == id).then(|| ip(address));
+        bpf::pick(&self.pod_ips, theirs).context(name::POD_IPS)
     }
 
     /// Writes the pod's entry: its policy, which its sockets then look up, and what `pod_ips` says of its addresses.
-    fn describe(&mut self, id: PodId, policy: Policy) -> anyhow::Result<Result<(), MapError>> {
+    fn describe(
+        &mut self,
+        id: PodId,
+        policy: Policy,
+        ips: &[IpAddr],
+    ) -> anyhow::Result<Result<(), MapError>> {
         let (counters, programs) =
             self.pod(id)?.map_or_else(Default::default, |pod| (pod.counters, pod.programs));
         let mut pod = Pod {
             ipv4: [0; 4],
             ipv6: [0; 16],
-            addresses: 0,
+            addresses: ips.len() as u32,
             policy,
             counters,
             programs,
             overruled: 0,
         };
-        for (address, _) in self.pod_ips()?.iter().filter(|(_, owner)| owner.pod == id) {
-            pod.addresses += 1;
-            match Ipv6Addr::from(address.ip).to_canonical() {
+        for ip in ips {
+            match ip {
                 IpAddr::V4(v4) => pod.ipv4 = v4.octets(),
                 IpAddr::V6(v6) => pod.ipv6 = v6.octets(),
             }
@@ -281,7 +297,7 @@ impl Datapath {
         };
         let of_pod = self.pick_attached(|key, at| (at.pod == pod).then_some(key))?;
         if of_pod.iter().all(|key| key == attachment) {
-            return self.forget(&[pod].into());
+            return self.forget_all(&[pod].into(), &of_pod);
         }
         for (ip, owner) in self.pod_ips()? {
             if owner == (PodIp { pod, attachment: attachment.id() }) {
@@ -289,7 +305,7 @@ impl Datapath {
             }
         }
         if let Some(known) = self.pod(pod)? {
-            self.describe(pod, known.policy)??;
+            self.describe(pod, known.policy, &self.ips_of(pod)?)??;
         }
         gone(self.attachments.remove(attachment))
     }

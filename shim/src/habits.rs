@@ -108,14 +108,19 @@ impl Habits {
         self.known.insert(program, Habit { tolerant: 1, ..habit }, 0).context(name::HABITS)
     }
 
-    /// Forgets the programs of these pods, and their sockets: of those that end from here on nobody is told. Who
-    /// hands bytes to them looks again, and finds nobody.
+    /// Forgets the programs of these pods, for which it reads all of the map.
     pub fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
         let is_theirs = |program: Program, _| pods.contains(&program.pod).then_some(program);
         let programs = bpf::pick(&self.known, is_theirs);
         for program in programs.context(name::HABITS)? {
             gone(self.known.remove(&program)).context(name::HABITS)?;
         }
+        Ok(())
+    }
+
+    /// Forgets the sockets of these pods: of those that end from here on nobody is told. Who hands bytes to them
+    /// looks again, and finds nobody.
+    pub fn forget_sockets(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
         let is_theirs =
             |cookie, watched: Watched| pods.contains(&watched.program.pod).then_some(cookie);
         for cookie in bpf::pick(&self.watched, is_theirs).context(name::WATCHED)? {

@@ -22,6 +22,8 @@ pub mod datapath;
 #[cfg(feature = "std")]
 pub mod drain;
 #[cfg(feature = "std")]
+mod ended;
+#[cfg(feature = "std")]
 pub mod habits;
 #[cfg(feature = "std")]
 mod jdk;

@@ -64,7 +64,7 @@ fn prepare_folder(pins: &Path) -> Result<(), Refusal> {
     if !pins::is_on_bpffs(pins) {
         return Err(Refusal::NoBpffs(pins.to_owned()));
     }
-    for folder in [name::LINKS, name::GUARDS, name::NO_MPTCP, name::WATCHES] {
+    for folder in [name::LINKS, name::GUARDS, name::NO_MPTCP, name::WATCHES, name::ENDED] {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -12,11 +12,12 @@ use nix::{
 use crate::{
     bpf,
     datapath::{Datapath, gone},
-    layout::{Attached, Node, Pod, PodId, is_namespace, name},
+    ended,
+    layout::{Attached, Attachment, Node, Pod, PodId, is_namespace, name},
 };
 
 /// How many pods an ADD looks at. It brings one itself, so that what is left behind stays a small part of all.
-pub const SHARE: usize = 16;
+pub const SHARE: usize = 8;
 
 /// That somebody sweeps regularly: a lock on the layout's folder, shared by all who do. Released on drop, and by
 /// the kernel when the process dies.
@@ -28,7 +29,8 @@ impl Datapath {
     /// Removes what belongs to pods whose cgroup or network namespace is gone, or whose ADD did not get to its end.
     pub fn sweep(&mut self) -> anyhow::Result<()> {
         let known = self.known()?;
-        self.forget_gone(&known)
+        self.forget_gone(&known)?;
+        self.forget_programs(1)
     }
 
     /// As long as the caller keeps what it gets, no ADD sweeps.
@@ -77,8 +79,18 @@ impl Datapath {
         Ok(known)
     }
 
-    /// What tells of the pods, the attachments, goes last: who dies in here leaves them to the next sweep.
     pub(crate) fn forget(&mut self, pods: &BTreeSet<PodId>) -> anyhow::Result<()> {
+        let is_theirs = |key, at: Attached| pods.contains(&at.pod).then_some(key);
+        self.forget_all(pods, &self.pick_attached(is_theirs)?)
+    }
+
+    /// Of pods that have these attachments. As those tell of the pods, they go last: who dies in here leaves them
+    /// to the next sweep.
+    pub(crate) fn forget_all(
+        &mut self,
+        pods: &BTreeSet<PodId>,
+        attachments: &[Attachment],
+    ) -> anyhow::Result<()> {
         pods.iter().try_for_each(|pod| self.unpin(pod))?;
         if pods.iter().any(|pod| is_namespace(*pod)) {
             self.release_all()?;
@@ -94,12 +106,23 @@ impl Datapath {
             // Without it the programs note no habits.
             gone(self.pods.remove(pod))?;
         }
-        self.habits.forget(pods)?;
-        let is_theirs = |key, at: Attached| pods.contains(&at.pod).then_some(key);
-        for attachment in self.pick_attached(is_theirs)? {
-            gone(self.attachments.remove(&attachment))?;
+        self.habits.forget_sockets(pods)?;
+        let noted = pods.iter().try_for_each(|pod| ended::note(&self.pins, *pod));
+        noted.context(name::ENDED)?;
+        for attachment in attachments {
+            gone(self.attachments.remove(attachment))?;
         }
-        Ok(())
+        self.forget_programs(ended::MOST)
+    }
+
+    /// Forgets the programs of pods that are gone, once there are so many of those.
+    pub(crate) fn forget_programs(&mut self, least: usize) -> anyhow::Result<()> {
+        let ended = ended::all(&self.pins);
+        if ended.len() < least {
+            return Ok(());
+        }
+        self.habits.forget(&ended)?;
+        ended::clear(&self.pins, &ended).context(name::ENDED)
     }
 
     fn forget_gone(&mut self, pods: &[PodId]) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 
 use crate::{
     istio::{INBOUND, OUTBOUND},
+    link::Local,
     pod::Pod,
 };
 use anyhow::{Context as _, Result, ensure};
@@ -17,16 +18,17 @@ pub const HBONE: u16 = 15008;
 pub const PROXY_MARK: u32 = 0x539;
 /// Mark of what is to come back to them, whatever its address.
 const BACK: &str = "0x111/0xfff";
+const LOCAL: Local = Local { mark: 0x111, mask: 0xfff, table: 100, v6: false };
 /// Kubelets' probes come from there.
 const PROBES: &str = "169.254.7.127/32";
 
 /// From its next connection on, the pod is captured.
 ///
 /// # Errors
-/// iptables-restore or ip is missing or refuses, with its own message.
+/// iptables-restore is missing or refuses, or the kernel, with its own message.
 pub fn enrol(pod: &Pod) -> Result<()> {
     restore(pod, &rules())?;
-    routes(pod, "add")
+    pod.run(|| LOCAL.add())
 }
 
 /// Takes away what [`enrol`] made. What is still captured may hang from then on: iptables on nf_tables
@@ -41,7 +43,7 @@ pub fn release(pod: &Pod) -> Result<()> {
         format!("*{table}\n{jumps}\n{chains}\nCOMMIT\n")
     };
     restore(pod, &(gone("mangle") + &gone("nat")))?;
-    routes(pod, "del")
+    pod.run(|| LOCAL.delete())
 }
 
 /// As `iptables-save` prints them in an enrolled pod, without the redirection of DNS.
@@ -70,22 +72,6 @@ COMMIT
 COMMIT
 "
     )
-}
-
-/// What carries the mark is for this network namespace, whatever its address.
-fn routes(pod: &Pod, verb: &str) -> Result<()> {
-    for args in [
-        format!("rule {verb} fwmark {BACK} pref 32764 lookup 100"),
-        format!("route {verb} local 0.0.0.0/0 dev lo table 100"),
-    ] {
-        pod.run(|| {
-            let done = Command::new("ip").args(args.split(' ')).output()?;
-            let said = String::from_utf8_lossy(&done.stderr);
-            ensure!(done.status.success(), "ip {args}: {}", said.trim());
-            Ok(())
-        })?;
-    }
-    Ok(())
 }
 
 fn restore(pod: &Pod, rules: &str) -> Result<()> {

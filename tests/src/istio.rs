@@ -1,6 +1,6 @@
 //! What a service mesh does to a pod's network.
 
-use crate::pod::Pod;
+use crate::{link::Local, pod::Pod};
 use anyhow::{Context, Result, ensure};
 use std::{
     io::Write,
@@ -39,21 +39,14 @@ pub fn redirect(pod: &Pod) -> Result<()> {
 /// # Errors
 /// As [`redirect`].
 pub fn capture(pod: &Pod, how: &Capture) -> Result<()> {
-    for (program, ip, loopback, source, any) in [
-        ("iptables-restore", "-4", "127.0.0.1/32", "127.0.0.6/32", "0.0.0.0/0"),
-        ("ip6tables-restore", "-6", "::1/128", "::6/128", "::/0"),
+    for (program, v6, loopback, source) in [
+        ("iptables-restore", false, "127.0.0.1/32", "127.0.0.6/32"),
+        ("ip6tables-restore", true, "::1/128", "::6/128"),
     ] {
         restore(pod, program, &how.rules(loopback, source))?;
         if how.tproxy {
-            // What is marked is for this network namespace, whatever its address.
-            for args in [
-                format!("{ip} rule add fwmark {TPROXY_MARK} lookup 133"),
-                format!("{ip} route add local {any} dev lo table 133"),
-            ] {
-                let done =
-                    pod.run(|| Ok(Command::new("ip").args(args.split(' ')).status()?.success()))?;
-                ensure!(done, "ip {args}");
-            }
+            let local = Local { mark: TPROXY_MARK, mask: u32::MAX, table: 133, v6 };
+            pod.run(|| local.add())?;
         }
     }
     Ok(())

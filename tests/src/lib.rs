@@ -31,6 +31,7 @@ pub mod istio;
 pub mod kernel;
 pub mod leg;
 pub mod lines;
+pub mod link;
 pub mod listening;
 pub mod listing;
 pub mod mptcp;

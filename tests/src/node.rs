@@ -3,6 +3,7 @@
 use crate::{
     cgroup,
     cni::Chain,
+    link,
     pod::{Pod, PodSpec},
     sandbox,
 };
@@ -18,7 +19,6 @@ use std::{
     env, fs, io,
     net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 thread_local! {
@@ -245,8 +245,7 @@ impl Node {
             }
         }
         // Without a pod there is no bridge.
-        let mut ip = Command::new("ip");
-        ip.args(["link", "del", &self.bridge]).output()?;
+        let _ = link::delete(&self.bridge);
         fs::remove_dir_all(&self.dir)?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A process of its own namespaces: whatever a test makes vanishes with it.
 
-use crate::cgroup;
+use crate::{cgroup, link};
 use anyhow::{Context, Result, ensure};
 use nix::{
     errno::Errno,
@@ -178,9 +178,7 @@ pub(crate) fn settle(kind: Pins) -> Result<()> {
         let path = Path::new("/proc/sys/net").join(key);
         fs::write(&path, value).with_context(|| format!("write {}", path.display()))?;
     }
-    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip")?;
-    ensure!(status.success(), "ip link set lo up: {status}");
-    Ok(())
+    link::up("lo")
 }
 
 /// By its name. Runtimes make one of that name in the hierarchies of version 1 too.

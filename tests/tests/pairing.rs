@@ -27,7 +27,7 @@ use std::{
     thread,
 };
 use tests::{
-    mptcp, needs,
+    link, mptcp, needs,
     node::Node,
     pod::{Pod, PodSpec},
     task::{Signal, Task},
@@ -191,7 +191,7 @@ fn nat_between_pods() -> Result<()> {
     let node = Node::new("nat")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let alias = Ipv4Addr::from_bits(a.ipv4.to_bits() + 100);
-    a.run(|| command("ip", &format!("addr add {alias}/32 dev eth0")))?;
+    a.run(|| link::add_address("eth0", IpAddr::from(alias).into()))?;
     let snat = format!("-t nat -A POSTROUTING -p tcp -d {} -j SNAT --to-source {alias}", b.ipv4);
     a.run(|| command("iptables", &snat))?;
     let dnat = format!(

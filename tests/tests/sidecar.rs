@@ -16,11 +16,11 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     os::fd::AsRawFd,
-    process::Command,
     thread,
 };
 use tests::{
     istio::{Capture, ISTIO},
+    link,
     pod::Pod,
     task::{self, Task},
     traffic::{Mode::NonBlocking, Stream, listen},
@@ -34,14 +34,7 @@ pub fn start(pod: &Pod) -> Result<Task<()>> {
 /// That of a mesh which captures otherwise.
 pub fn start_as(pod: &Pod, capture: &Capture) -> Result<Task<()>> {
     // 127.0.0.6 is there already; istio-init adds its like for IPv6 so.
-    let add = || {
-        Ok(Command::new("ip")
-            .args(["addr", "add", "::6/128", "dev", "lo"])
-            .output()?
-            .status
-            .success())
-    };
-    pod.run(add)?;
+    pod.run(|| link::add_address("lo", "::6/128".parse()?))?;
     let ready = task::Signal::new()?;
     let task = pod.spawn(|| {
         let Capture { uid, outbound, inbound, tproxy } = *capture;

@@ -42,6 +42,7 @@ pub fn tests() -> Vec<Trial> {
         trial("trust::one_that_splices_is_alone", one_that_splices_is_alone),
         trial("trust::ends_with_a_late_sign", ends_with_a_late_sign),
         trial("trust::goes_with_the_pod", gone::with_the_pod),
+        trial("trust::goes_with_the_pod_or_with_a_few", gone::or_with_a_few),
         trial("trust::goes_with_a_pod_whose_programs_stay", gone::with_a_pod_whose_programs_stay),
         trial("trust::is_only_foretold_where_one_observes", is_only_foretold_where_one_observes),
     ]

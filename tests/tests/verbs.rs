@@ -267,7 +267,10 @@ fn add_sweeps_a_share() -> Result<()> {
         ensure!(datapath.is_attached(Cgroup::open(&pod.cgroup)?.id)?);
     }
     ensure!(datapath.pods()?.len() == live.len() && datapath.pod_ips()?.len() == live.len());
-    let habits = node.datapath()?.habits().all()?;
+    // Those of a few pods may be left until the next ones go, or until `watch` sweeps.
+    let mut datapath = node.datapath()?;
+    datapath.sweep()?;
+    let habits = datapath.habits().all()?;
     ensure!(
         habits.iter().all(|(program, _)| datapath.pod(program.pod).is_ok_and(|it| it.is_some()))
     );

@@ -43,6 +43,6 @@ impl Cidr {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PodIp {
     pub pod: PodId,
-    /// [`Attachment::id`] of the one that brought the address.
+    /// [`super::Attachment::id`] of the one that brought the address.
     pub attachment: u64,
 }

@@ -51,6 +51,9 @@ pub const MAPS: [&str; 15] = [
     DRAINING,
 ];
 
+/// Folder with one for each pod that is gone and whose programs `habits` still has.
+pub const ENDED: &str = "ended";
+
 /// sock_ops program: pairs connections and enters sockets.
 pub const ESTABLISH: &str = "shunt_establish";
 /// sk_msg program: decides per message.

@@ -62,7 +62,7 @@ fn each_profile_is_valid() -> Result<()> {
         }
         profiles += 1;
     }
-    ensure!(profiles >= 7);
+    ensure!(profiles >= 8);
     Ok(())
 }
 

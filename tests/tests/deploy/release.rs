@@ -22,7 +22,7 @@ fn is_whole_and_each_time_the_same() -> Result<()> {
     let (once, again) = (release(&node.dir.join("once"))?, release(&node.dir.join("again"))?);
     let sums = fs::read_to_string(once.join("SHA256SUMS"))?;
     ensure!(sums == fs::read_to_string(again.join("SHA256SUMS"))?, "{sums}");
-    ensure!(sums.lines().count() == 4, "{sums}");
+    ensure!(sums.lines().count() == 5, "{sums}");
     said(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&once))?;
 
     let file = |rest: &str| once.join(format!("shunt-{VERSION}{rest}"));
@@ -38,12 +38,12 @@ fn is_whole_and_each_time_the_same() -> Result<()> {
     };
     let chart = unpack(&file(".tgz"), "shunt/Chart.yaml")?;
     ensure!(chart.matches(&format!("ersion: {VERSION}\n")).count() == 2, "{chart}");
-    let machine = said(Command::new("dpkg").arg("--print-architecture"))?;
-    let image = file(&format!("-image-{}.tar", machine.trim()));
+    let processor = processor()?;
+    let image = file(&format!("-image-{processor}.tar"));
     let config: Value = serde_json::from_str(&unpack(&image, "config.json")?)?;
     ensure!(config["config"]["Labels"]["a"] == "b", "{config}");
 
-    let spdx = file(".spdx.json");
+    let spdx = file(&format!("-{processor}.spdx.json"));
     let validator = ["-m", "spdx_tools.spdx.clitools.pyspdxtools", "--infile"];
     let python = folder_of_tools()?.join("python");
     said(Command::new("python3").args(validator).arg(&spdx).env("PYTHONPATH", python))?;
@@ -68,6 +68,10 @@ fn binaries() -> Result<[PathBuf; 2]> {
     Ok([cni::shunt()?, shuntctl::command()?.get_program().into()])
 }
 
+fn processor() -> Result<String> {
+    Ok(said(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned())
+}
+
 fn release(folder: &Path) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let image = folder.with_extension("tar");
@@ -78,7 +82,10 @@ fn release(folder: &Path) -> Result<PathBuf> {
             .args(binaries()?)
             .env("LABELS", r#"{"a": "b"}"#),
     )?;
-    said(Command::new(root.join("scripts/release")).args([folder, &image]).args(binaries()?))?;
+    let mut release = Command::new(root.join("scripts/release"));
+    // What both processors' images become, `make index` writes.
+    release.args([folder, &image]).arg(processor()?).arg(&image).args(binaries()?);
+    said(&mut release)?;
     Ok(folder.into())
 }
 

@@ -1,9 +1,14 @@
 //! What is known of programs is known as long as their pod is there.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::unistd::pause;
-use std::io::{Read as _, Write as _};
+use shim::cgroup::Cgroup;
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+};
 use tests::{
+    bare::Bare,
     node::Node,
     task::Signal,
     traffic::{Mode::NonBlocking, PORT, Stream, listen},
@@ -20,10 +25,41 @@ pub fn with_the_pod() -> Result<()> {
     talk((&b, &a), NonBlocking, slept)?;
     ensure!(!node.habits(&a)?.is_empty() && !node.habits(&b)?.is_empty());
     drop((a, b));
-    // The next pod's ADD forgets those that are gone.
     let c = node.pod("c")?;
+    node.datapath()?.sweep()?;
     let known = node.datapath()?.habits().all()?.len();
     assert_eq!(known, node.habits(&c)?.len());
+    Ok(())
+}
+
+/// All of the map is read to find those of a pod, so that it is done for several.
+pub fn or_with_a_few() -> Result<()> {
+    let node = Node::new("few")?;
+    let most = |node: &Node| -> Result<usize> {
+        let mut datapath = node.datapath()?;
+        let pods: BTreeSet<_> = datapath.habits().all()?.iter().map(|(it, _)| it.pod).collect();
+        Ok(pods.len())
+    };
+    for number in 0..20 {
+        let pod = Bare::new(&node, number)?;
+        pod.shunt("ADD")?;
+        pod.shunt("DEL")?;
+        ensure!(most(&node)? <= 8, "{} of {number}", most(&node)?);
+    }
+    // The pod's next sandbox, in the same cgroup: nothing is known from before.
+    let pod = Bare::new(&node, 0)?;
+    pod.shunt("ADD")?;
+    let known = || -> Result<Vec<_>> { node.datapath()?.habits().all() };
+    let id = Cgroup::open(&pod.cgroup)?.id;
+    let program = known()?.into_iter().find(|(it, _)| it.pod == id).context("no habits")?.0;
+    node.datapath()?.habits().tolerates(&program)?;
+    pod.shunt("DEL")?;
+    pod.shunt("ADD")?;
+    ensure!(known()?.iter().all(|(it, habit)| it.pod != id || habit.tolerant == 0));
+    pod.shunt("DEL")?;
+    ensure!(most(&node)? == 1);
+    node.datapath()?.sweep()?;
+    ensure!(known()?.is_empty());
     Ok(())
 }
 

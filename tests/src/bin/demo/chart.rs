@@ -20,7 +20,7 @@ const STYLE: &str = "
 .median{stroke-width:1.5;stroke-dasharray:4 3}
 ";
 
-/// A panel of [`picture`].
+/// A panel of [`picture()`].
 pub fn chart(title: &str, series: &Series) -> String {
     let (off, on) = (merge(&series.off), merge(&series.on));
     let ends = |share| [quantile(&off, share), quantile(&on, share)];
