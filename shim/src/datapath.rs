@@ -161,7 +161,9 @@ impl Datapath {
             self.pod_ips.insert(Address::from(*ip), owner, 0).map_err(full(name::POD_IPS))?;
         }
         // One that is new has no others.
-        let all = if self.pod(id)?.is_some() { self.ips_of(id)? } else { ips.to_vec() };
+        let mut all = if self.pod(id)?.is_some() { self.ips_of(id)? } else { ips.to_vec() };
+        all.sort_unstable();
+        all.dedup();
         self.describe(id, *policy, &all)?.map_err(full(name::PODS))
     }
 

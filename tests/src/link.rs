@@ -34,12 +34,15 @@ pub fn delete(name: &str) -> Result<()> {
     change(delete).with_context(|| format!("delete {name}"))
 }
 
+/// One that is there stays.
+///
 /// # Errors
 /// No such link, or the kernel refuses.
 pub fn add_address(name: &str, address: IpNetwork) -> Result<()> {
     let add = async |handle| {
         let index = index(&handle, name).await?;
-        Ok(handle.address().add(index, address.ip(), address.prefix()).execute().await?)
+        let add = handle.address().add(index, address.ip(), address.prefix());
+        Ok(add.replace().execute().await?)
     };
     change(add).with_context(|| format!("{address} for {name}"))
 }
