@@ -21,8 +21,13 @@ export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
 
+NATIVE = $(shell dpkg --print-architecture)
+# Not the environment's, which kernel developers set otherwise.
+ARCH = $(NATIVE)
+BINARIES = $(if $(filter $(NATIVE),$(ARCH)),@$(MAKE) --no-print-directory binaries,scripts/setup cross && scripts/cross $(ARCH))
+
 # What `make test-kernels` boots: the newest of each that Debian has.
-KERNEL = 5.10 6.1 6.12 6.18 7
+KERNEL = $(if $(filter arm64,$(ARCH)),5.10 6.1 7,5.10 6.1 6.12 6.18 7)
 
 .PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture binaries image index release setup root
 
@@ -94,12 +99,12 @@ test-k8s: root setup
 	$(TESTS) --test k8s -- $(ARGS)
 
 test-kernels: root setup
-	@-scripts/setup kernels
+	@-scripts/setup kernels $(ARCH)
 	@$(if $(filter programs,$(TEST)),scripts/setup envoy && scripts/setup programs)
 	@$(if $(filter runtimes,$(TEST)),scripts/setup envoy && scripts/setup runtimes bookworm)
-	@$(MAKE) --no-print-directory binaries
-	$(if $(filter programs runtimes,$(TEST)),,tests/other-layout)
-	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" tests/kernels/run $(KERNEL)
+	$(BINARIES)
+	$(if $(filter programs runtimes,$(TEST)),,$(if $(filter $(NATIVE),$(ARCH)),tests/other-layout))
+	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" ARCH=$(ARCH) tests/kernels/run $(KERNEL)
 
 bench-sizes: root setup
 	@$(MAKE) --no-print-directory binaries
@@ -150,15 +155,12 @@ binaries: setup
 	$(STATIC) -p plugin -p install
 
 # What deploy/Containerfile makes, without a registry; `make image ARCH=arm64` on another machine too.
-NATIVE = $(shell dpkg --print-architecture)
-# Not the environment's, which kernel developers set otherwise.
-ARCH = $(NATIVE)
 image: export LABELS = {"org.opencontainers.image.title": "shunt", \
     "org.opencontainers.image.version": "$(VERSION)", \
     "org.opencontainers.image.revision": "$(shell git describe --always --dirty --abbrev=40 --exclude '*')", \
     "org.opencontainers.image.licenses": "Apache-2.0 AND (MIT OR GPL-2.0-only)"}
 image: setup
-	$(if $(filter $(NATIVE),$(ARCH)),@$(MAKE) --no-print-directory binaries,scripts/setup cross && scripts/cross $(ARCH))
+	$(BINARIES)
 	ARCH=$(ARCH) deploy/image $(if $(filter $(NATIVE),$(ARCH)),target/shunt.tar,target/shunt-$(ARCH).tar) \
 	    shunt:$(VERSION) '["/shuntctl"]' \
 	    $(if $(filter $(NATIVE),$(ARCH)),$(SHUNT_BIN) $(SHUNTCTL_BIN),target/$(ARCH)/shunt target/$(ARCH)/shuntctl)

@@ -57,7 +57,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         psock_ingress_msg: bytes("sk_psock", "ingress_msg")?,
         psock_refcnt: bytes("sk_psock", "refcnt")?,
         msghdr_flags: bytes("msghdr", "msg_flags")?,
-        recvmsg_parameters: btf.parameters("tcp_bpf_recvmsg")?,
+        recvmsg_parameters: btf.parameters("proto", "recvmsg")?,
         skb_hash: bytes("sk_buff", "hash")?,
         task_comm: bytes("task_struct", "comm")?,
         task_group_leader: bytes("task_struct", "group_leader")?,
@@ -220,11 +220,15 @@ impl<'a> Btf<'a> {
         Ok(constant.with_context(|| format!("this kernel has no {name}"))?[1])
     }
 
-    /// How many parameters a function has.
-    fn parameters(&self, function: &str) -> anyhow::Result<u32> {
-        let function_type = self.find(FUNC, function).and_then(|ty| self.by_id(ty.size_or_type));
-        let prototype =
-            function_type.with_context(|| format!("this kernel has no function {function}"))?;
+    /// How many parameters a function has that a structure points to. Of functions by name some kernels' BTF has none:
+    /// for arm64 it was made without them for years.
+    fn parameters(&self, structure: &str, pointer: &str) -> anyhow::Result<u32> {
+        let referred = |id| self.by_id(self.by_id(id)?.size_or_type);
+        let (_, id) = self
+            .member(self.structure(structure)?, pointer)
+            .with_context(|| format!("this kernel has no {structure}.{pointer}"))?;
+        let prototype = referred(id).filter(|ty| ty.kind == FUNC_PROTO);
+        let prototype = prototype.with_context(|| format!("{structure}.{pointer}: no function"))?;
         Ok((prototype.tail.len() / 8) as u32)
     }
 

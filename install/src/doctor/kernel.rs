@@ -11,6 +11,9 @@ use shim::{
 
 use super::Finding;
 
+/// The kernel's own, which no libc knows.
+const ENOTSUPP: u64 = 524;
+
 /// For the reader: nothing follows from a version, as vendors' kernels have what newer ones have.
 pub fn kernel() -> Finding {
     let read = |file| fs::read_to_string(Path::new("/proc/sys/kernel").join(file));
@@ -48,7 +51,10 @@ pub fn programs() -> Vec<Finding> {
 /// How it becomes known what programs do with their sockets.
 fn watch(found: &Found) -> Finding {
     const CHECK: &str = "watch";
-    let why = |errno: u64| Errno::from_raw(errno as i32).desc();
+    let why = |errno: u64| match errno {
+        ENOTSUPP => Errno::ENOTSUP.desc(),
+        _ => Errno::from_raw(errno as i32).desc(),
+    };
     match found.choose(None) {
         Watch::Fentry => Finding::ok(CHECK, "by fentry: programs are known after one exchange"),
         Watch::Kprobe => {
