@@ -91,12 +91,16 @@ test-chart: root setup
 	$(TESTS) --test main --no-run
 	HELM=$(CURDIR)/target/helm/helm $(TESTS) --test main -- deploy::
 
+# On a cluster of each of these releases.
+KUBERNETES = 1.36 1.20
 test-k8s: root setup
 	@scripts/setup envoy
 	@scripts/setup deploy
-	@scripts/setup k8s
+	@scripts/setup helm
+	@scripts/setup k8s $(KUBERNETES)
 	@$(MAKE) --no-print-directory binaries
-	$(TESTS) --test k8s -- $(ARGS)
+	for release in $(KUBERNETES); do \
+	    KUBERNETES=$$release HELM=$(CURDIR)/target/helm/helm $(TESTS) --test k8s -- $(ARGS) || exit; done
 
 test-kernels: root setup
 	@-scripts/setup kernels $(ARCH)

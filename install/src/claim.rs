@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{net_dirs, paths::Cni};
 
 /// In a pod, its uid: the manifest sets it.
-const POD: &str = "SHUNT_POD";
+pub const POD: &str = "SHUNT_POD";
 /// What `uninstall` of 0.1.0 wrote. `install` wrote its pod's uid.
 const LEAVING: &[u8] = b"uninstall\n";
 

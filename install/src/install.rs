@@ -15,6 +15,7 @@ use crate::{
     output::{self, Exit, Output, Stopped},
     paths::{Cni, Datapath},
     pods::Logs,
+    unable,
     upgrade::Upgrade,
     world::{Host, Part, World},
 };
@@ -100,6 +101,9 @@ impl Install {
         };
         let exit = exit.map_err(|error| report.stopped(error))?;
         output.print(&report);
+        if let Some(why) = report.cannot_accelerate.as_ref().filter(|_| !self.dry_run) {
+            unable::tell(why);
+        }
         if self.adopt && exit == Exit::Done && !self.dry_run && report.cannot_accelerate.is_none() {
             self.adopt(output);
         }

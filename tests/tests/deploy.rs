@@ -15,7 +15,7 @@ use std::{
 };
 use tests::{needs, trial};
 
-/// The oldest and the newest that the validator knows. 1.20 is `make test-k8s`'s.
+/// The oldest and the newest that the validator knows. `make test-k8s` asks API servers.
 const VERSIONS: [&str; 2] = ["1.25", "1.37"];
 
 pub fn tests() -> Vec<Trial> {

@@ -1,15 +1,16 @@
-//! A cluster of one node, of what Debian has: etcd, Kubernetes 1.20, containerd 1.6, runc.
+//! A cluster of one node: etcd, Kubernetes and containerd of one [`Release`], runc.
 
+pub mod release;
 mod settings;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::sys::{prctl, signal::Signal};
+use release::Release;
 use serde_json::Value;
 use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
-    io::Write as _,
     net::{Ipv4Addr, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -40,14 +41,16 @@ const FAILURES: [&str; 7] = [
 const CONTAINERDS_OWN: &str = "ttrpc: closed";
 
 /// Its processes end with this one; all else goes with the sandbox.
-#[derive(Default)]
-pub struct Cluster(Vec<(&'static str, Child)>);
+pub struct Cluster {
+    pub release: Release,
+    parts: Vec<(&'static str, Child)>,
+}
 
 impl Cluster {
     /// # Errors
     /// A part does not start, with the end of its log.
     pub fn start() -> Result<Self> {
-        let mut cluster = Self::default();
+        let mut cluster = Self { release: Release::chosen()?, parts: Vec::new() };
         let started = cluster.start_all();
         cluster.told(started)?;
         Ok(cluster)
@@ -61,7 +64,7 @@ impl Cluster {
             let logs = ["-n", "kube-system", "logs", "ds/shunt", "--all-containers"];
             let told = [&pods[..], &events, &logs]
                 .map(|args| self.kubectl(args).unwrap_or_else(|error| format!("{error:#}")));
-            let logs = self.0.iter().map(|(name, _)| {
+            let logs = self.parts.iter().map(|(name, _)| {
                 let log = fs::read_to_string(log(name)).unwrap_or_default();
                 let lines: Vec<_> = log.lines().rev().take(15).collect();
                 format!("{name}:\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
@@ -74,25 +77,32 @@ impl Cluster {
     /// # Errors
     /// What kubectl prints.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let output = self.command(args).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kubectl {}: {stderr}", args.join(" "));
-        Ok(String::from_utf8(output.stdout)?)
+        said(&mut self.command(args))
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut kubectl = Command::new(variable("DEPLOY").join("root/usr/bin/kubectl"));
-        kubectl.arg("--kubeconfig").arg(path("kubeconfig")).args(args);
+        let mut kubectl = self.client(self.release.kubectl());
+        kubectl.args(args);
         kubectl
     }
 
+    /// A program that finds the cluster, and its own kubectl.
+    pub fn client(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut client = Command::new(program);
+        client.env("KUBECONFIG", path("kubeconfig")).env("PATH", self.path_variable());
+        client
+    }
+
     pub fn apply(&self, object: &Value) -> Result<()> {
-        let mut kubectl = self.command(&["apply", "-f", "-"]);
-        let mut kubectl = kubectl.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-        kubectl.stdin.take().context("stdin")?.write_all(object.to_string().as_bytes())?;
-        let status = kubectl.wait()?;
-        ensure!(status.success(), "kubectl apply: {status}");
-        Ok(())
+        let object = self.keep("object.json", &object.to_string())?;
+        self.kubectl(&["apply", "-f", &object]).map(drop)
+    }
+
+    /// In a file of that name, for kubectl to read.
+    pub fn keep(&self, name: &str, text: &str) -> Result<String> {
+        let file = path(name);
+        fs::write(&file, text)?;
+        Ok(file.to_str().context("path")?.to_owned())
     }
 
     /// Waits until the last is gone.
@@ -130,7 +140,7 @@ impl Cluster {
         fs::create_dir_all(DIR)?;
         settings::network()?;
         settings::certificates()?;
-        settings::configurations()?;
+        settings::configurations(self.release)?;
         self.run("etcd", [format!("--data-dir={DIR}/etcd")])?;
         self.run(
             "kube-apiserver",
@@ -166,17 +176,13 @@ impl Cluster {
         self.run("containerd", [format!("--config={DIR}/containerd.toml")])?;
         self.until("containerd is ready", || Path::new(CONTAINERD).exists())?;
         self.import()?;
-        self.run(
-            "kubelet",
-            [
-                kubeconfig,
-                format!("--config={DIR}/kubelet.json"),
-                "--container-runtime=remote".into(),
-                format!("--container-runtime-endpoint=unix://{CONTAINERD}"),
-                "--hostname-override=node".into(),
-                format!("--node-ip={NODE}"),
-            ],
-        )?;
+        let flags = [
+            kubeconfig,
+            format!("--config={DIR}/kubelet.json"),
+            "--hostname-override=node".into(),
+            format!("--node-ip={NODE}"),
+        ];
+        self.run("kubelet", flags.into_iter().chain(self.release.kubelet_flags()))?;
         self.until("the account of pods is there", || {
             self.kubectl(&["get", "serviceaccount", "default"]).is_ok()
         })?;
@@ -186,16 +192,27 @@ impl Cluster {
 
     fn run(&mut self, name: &'static str, args: impl IntoIterator<Item = String>) -> Result<()> {
         let out = File::create(log(name))?;
-        let mut command = Command::new(program(name));
+        let mut command = Command::new(self.program(name));
         command.args(args).stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
-        command.env("PATH", path_variable());
+        command.env("PATH", self.path_variable());
         // SAFETY: a system call only.
         unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
-        self.0.push((name, command.spawn().with_context(|| format!("start {name}"))?));
+        self.parts.push((name, command.spawn().with_context(|| format!("start {name}"))?));
         Ok(())
     }
 
-    fn until(&self, what: &str, holds: impl Fn() -> bool) -> Result<()> {
+    fn program(&self, name: &str) -> PathBuf {
+        self.release.usr().join("bin").join(name)
+    }
+
+    /// Its own programs come first.
+    fn path_variable(&self) -> String {
+        let path = env::var("PATH").unwrap_or_default();
+        let tools = self.release.kubectl().with_file_name("");
+        format!("{0}/bin:{0}/sbin:{1}:{path}", self.release.usr().display(), tools.display())
+    }
+
+    pub fn until(&self, what: &str, holds: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !holds() {
             ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -216,10 +233,12 @@ impl Cluster {
             let archive = path("image.tar");
             let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/image");
             let args = [archive.as_os_str(), name.as_ref(), entrypoint.as_ref()];
-            run(Command::new(image).args(args).args(binaries))?;
-            run(Command::new(program("ctr"))
-                .args(["--namespace", "k8s.io", "image", "import"])
-                .arg(&archive))?;
+            said(Command::new(image).args(args).args(binaries))?;
+            said(
+                Command::new(self.program("ctr"))
+                    .args(["--namespace", "k8s.io", "image", "import"])
+                    .arg(&archive),
+            )?;
         }
         Ok(())
     }
@@ -255,27 +274,20 @@ fn log(name: &str) -> PathBuf {
     path(name).with_extension("log")
 }
 
-fn variable(name: &str) -> PathBuf {
+pub fn variable(name: &str) -> PathBuf {
     env::var_os(name).unwrap_or_default().into()
 }
 
-/// What `scripts/setup k8s` has put there comes first.
-fn path_variable() -> String {
-    let root = variable("K8S").join("root/usr");
-    let path = env::var("PATH").unwrap_or_default();
-    format!("{0}/bin:{0}/sbin:{path}", root.display())
-}
-
-fn program(name: &str) -> PathBuf {
-    variable("K8S").join("root/usr/bin").join(name)
-}
-
-fn run(command: &mut Command) -> Result<()> {
+/// What it prints.
+///
+/// # Errors
+/// It fails, with what it says.
+pub fn said(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{:?}", command.get_program()))?;
     if !output.status.success() {
         let args: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("{:?} {}: {stderr}", command.get_program(), args.join(" "));
     }
-    Ok(())
+    Ok(String::from_utf8(output.stdout)?)
 }

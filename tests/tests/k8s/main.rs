@@ -1,15 +1,18 @@
 //! shunt on a cluster: the DaemonSet as it is, pods with Envoy sidecars, and what they notice of it.
 
 mod at_once;
+mod chart;
 mod cluster;
 mod comes_and_goes;
 mod late;
 mod manifest;
 mod mesh;
 mod owners;
+mod schemas;
+mod unable;
 
 use anyhow::{Result, anyhow, ensure};
-use cluster::Cluster;
+use cluster::{Cluster, release::Release};
 use libtest_mimic::Trial;
 use shim::{
     datapath::Datapath,
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
                     named("folders_of_another_owner", owners::test),
                     named("deleted_and_applied_at_once", at_once::test),
                     named("who_goes_late_leaves_the_node_to_who_came", late::test),
+                    named("the_chart_comes_and_goes", chart::test),
+                    named("a_node_that_cannot_is_told_of", unable::test),
+                    named("its_schemas_take_manifests_and_chart", schemas::test),
                 ]
             },
         )
@@ -45,7 +51,8 @@ fn main() -> ExitCode {
 }
 
 fn named(name: &str, test: fn(&Cluster) -> Result<()>) -> Trial {
-    trial(&format!("k8s::{name}"), move || {
+    let release = Release::chosen().map_or("", Release::name);
+    trial(&format!("k8s::{release}::{name}"), move || {
         let cluster = CLUSTER.as_ref().map_err(|error| anyhow!("{error:#}"))?;
         cluster.told(test(cluster))
     })

@@ -1,13 +1,14 @@
 //! shunt's manifest, as an operator applies and deletes it.
 
 use crate::cluster::Cluster;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::{
+    fs,
     path::Path,
     process::{Child, Stdio},
 };
 
-const NAMESPACE: &str = "kube-system";
+pub const NAMESPACE: &str = "kube-system";
 
 pub struct Manifest<'a> {
     cluster: &'a Cluster,
@@ -17,8 +18,14 @@ pub struct Manifest<'a> {
 impl<'a> Manifest<'a> {
     /// It is not applied, whatever was there before.
     pub fn new(cluster: &'a Cluster) -> Result<Self> {
+        Self::changed(cluster, str::to_owned)
+    }
+
+    /// Another, made of it.
+    pub fn changed(cluster: &'a Cluster, change: impl FnOnce(&str) -> String) -> Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/generic/shunt.yaml");
-        let manifest = Self { cluster, path: path.to_str().context("path")?.to_owned() };
+        let changed = change(&fs::read_to_string(path)?);
+        let manifest = Self { cluster, path: cluster.keep("shunt.yaml", &changed)? };
         manifest.delete()?;
         Ok(manifest)
     }

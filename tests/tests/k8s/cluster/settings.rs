@@ -1,6 +1,6 @@
 //! What the parts of a cluster find on their node and read.
 
-use super::{CONTAINERD, DIR, NODE, PORT, path, run, variable};
+use super::{CONTAINERD, DIR, NODE, PORT, path, release::Release, said};
 use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
@@ -36,11 +36,11 @@ pub fn network() -> Result<()> {
         "link set node up".into(),
         "route add default dev node".into(),
     ] {
-        run(Command::new("ip").args(args.split(' ')))?;
+        said(Command::new("ip").args(args.split(' ')))?;
     }
     let rule =
         format!("-t nat -A OUTPUT -p tcp -d {API} --dport 443 -j REDIRECT --to-ports {PORT}");
-    run(Command::new("iptables").args(rule.split(' ')))
+    said(Command::new("iptables").args(rule.split(' '))).map(drop)
 }
 
 pub fn certificates() -> Result<()> {
@@ -51,12 +51,12 @@ pub fn certificates() -> Result<()> {
         "x509 -req -in api.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out api.crt",
         "genrsa -out account.key 2048",
     ] {
-        run(Command::new("openssl").args(args.split(' ')).current_dir(DIR))?;
+        said(Command::new("openssl").args(args.split(' ')).current_dir(DIR))?;
     }
     Ok(())
 }
 
-pub fn configurations() -> Result<()> {
+pub fn configurations(release: Release) -> Result<()> {
     fs::write(path("tokens"), "admin,admin,0,system:masters\n")?;
     let server = format!("https://{NODE}:{PORT}");
     let kubeconfig = json!({
@@ -77,7 +77,7 @@ pub fn configurations() -> Result<()> {
         fs::create_dir_all(root.join(own.strip_prefix("/")?))?;
     }
     let any = "0%";
-    let kubelet = json!({
+    let mut kubelet = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
@@ -88,6 +88,7 @@ pub fn configurations() -> Result<()> {
         "oomScoreAdj": 0,
         "resolvConf": "",
     });
+    release.complete(&mut kubelet);
     fs::write(path("kubelet.json"), kubelet.to_string())?;
     for (name, value) in TUNABLES {
         let file = path(&name.replace('/', "-"));
@@ -97,6 +98,7 @@ pub fn configurations() -> Result<()> {
             .with_context(|| at.display().to_string())?;
     }
 
+    // Of version 2, which containerd 2 reads too.
     let containerd = format!(
         r#"version = 2
 root = "{DIR}/containerd"
@@ -110,7 +112,7 @@ runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 BinaryName = "{}"
 "#,
-        runc()?.display()
+        runc(release)?.display()
     );
     fs::write(path("containerd.toml"), containerd)?;
     // Its layers cannot lie on an overlay.
@@ -143,11 +145,11 @@ BinaryName = "{}"
 
 /// runc fails where a container is to have a capability that its own root lacks. Where a machine's
 /// root has no SYS_RESOURCE, containers do without.
-fn runc() -> Result<PathBuf> {
+fn runc(release: Release) -> Result<PathBuf> {
     let status = fs::read_to_string("/proc/self/status")?;
     let bounds =
         status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).context("CapBnd")?;
-    let runc = variable("K8S").join("root/usr/sbin/runc");
+    let runc = release.usr().join("sbin/runc");
     if u64::from_str_radix(bounds, 16)? & 1 << CAP_SYS_RESOURCE != 0 {
         return Ok(runc);
     }
