@@ -141,7 +141,8 @@ impl Cluster {
         settings::network()?;
         settings::certificates()?;
         settings::configurations(self.release)?;
-        self.run("etcd", [format!("--data-dir={DIR}/etcd")])?;
+        let forgets = "--unsafe-no-fsync".to_owned();
+        self.run("etcd", [format!("--data-dir={DIR}/etcd"), forgets])?;
         self.run(
             "kube-apiserver",
             [
@@ -164,15 +165,18 @@ impl Cluster {
                 && self.kubectl(&["get", "--raw", "/readyz"]).is_ok()
         })?;
         let kubeconfig = format!("--kubeconfig={DIR}/kubeconfig");
+        // Whoever is late to renew a lease ends, and nobody starts it again.
+        let alone = "--leader-elect=false".to_owned();
         self.run(
             "kube-controller-manager",
             [
                 kubeconfig.clone(),
                 format!("--service-account-private-key-file={DIR}/account.key"),
                 format!("--root-ca-file={DIR}/ca.crt"),
+                alone.clone(),
             ],
         )?;
-        self.run("kube-scheduler", [kubeconfig.clone()])?;
+        self.run("kube-scheduler", [kubeconfig.clone(), alone])?;
         self.run("containerd", [format!("--config={DIR}/containerd.toml")])?;
         self.until("containerd is ready", || Path::new(CONTAINERD).exists())?;
         self.import()?;
