@@ -20,6 +20,7 @@ export ISTIO = $(CURDIR)/target/istio
 export SHUNTCTL_BIN = $(CURDIR)/target/$(HOST)/release/shuntctl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 export ENVOY = $(CURDIR)/target/python/envoy/_bin/envoy
+export FORTIO = $(CURDIR)/target/fortio/fortio
 
 NATIVE = $(shell dpkg --print-architecture)
 # Not the environment's, which kernel developers set otherwise.
@@ -29,7 +30,7 @@ BINARIES = $(if $(filter $(NATIVE),$(ARCH)),@$(MAKE) --no-print-directory binari
 # What `make test-kernels` boots: the newest of each that Debian has.
 KERNEL = $(if $(filter arm64,$(ARCH)),5.10 6.1 7,5.10 6.1 6.12 6.18 7)
 
-.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench-sizes bench-mesh bench-cni fuzz lint picture binaries image index release setup root
+.PHONY: demo test halves cases all-but-cases test-foreign test-programs test-runtimes test-chart test-k8s test-kernels bench bench-mesh bench-cni fuzz lint picture binaries image index release setup root
 
 demo: root setup
 	@scripts/setup envoy
@@ -110,10 +111,13 @@ test-kernels: root setup
 	$(if $(filter programs runtimes,$(TEST)),,$(if $(filter $(NATIVE),$(ARCH)),tests/other-layout))
 	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" ARCH=$(ARCH) tests/kernels/run $(KERNEL)
 
-bench-sizes: root setup
+# Under 25 minutes; ARGS=--quick in under 4, ARGS=--list for the scenes, ARGS="--only mesh-tcp" for one.
+bench: root setup
+	@scripts/setup envoy
+	@scripts/setup fortio
 	@$(MAKE) --no-print-directory binaries
-	cargo build --release -p tests --bin bench_sizes
-	target/release/bench_sizes $(ARGS)
+	cargo build --release -p tests --bin bench
+	target/release/bench $(ARGS)
 
 # Under 20 minutes; ARGS="--meshes l4 --connections 64" for a part.
 bench-mesh: root setup

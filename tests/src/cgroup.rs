@@ -62,6 +62,22 @@ fn remove_once(cgroup: &Path) -> io::Result<()> {
     remove_empty(cgroup)
 }
 
+/// All that run in the cgroup and below.
+///
+/// # Errors
+/// Of reading it.
+pub fn processes(cgroup: &Path) -> io::Result<Vec<String>> {
+    let own = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+    let mut all: Vec<_> = own.lines().map(str::to_owned).collect();
+    for entry in fs::read_dir(cgroup)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            all.extend(processes(&entry.path())?);
+        }
+    }
+    Ok(all)
+}
+
 /// Sends SIGKILL to every process in the cgroup and below.
 pub(crate) fn kill_all(cgroup: &Path) -> io::Result<()> {
     // cgroup.kill would do, but Linux 5.10 lacks it.

@@ -20,25 +20,26 @@ use std::{
 /// The container of the pod that it runs in.
 pub const CONTAINER: &str = "istio-proxy";
 
-/// A path of the binary that the sidecar's user can reach, whatever the modes of the folders above.
+/// A path of a program that any user can reach, whatever the modes of the folders above: below /run, by its
+/// own name.
 ///
 /// # Errors
 /// It is not there.
-pub fn mount(binary: &Path) -> Result<PathBuf> {
-    let path = PathBuf::from("/run/envoy");
+pub fn mount(program: &Path) -> Result<PathBuf> {
+    let path = Path::new("/run").join(program.file_name().context("no name")?);
     File::create(&path)?;
-    bind(Some(binary), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .with_context(|| format!("Envoy at {}", binary.display()))?;
+    bind(Some(program), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| program.display().to_string())?;
     Ok(path)
 }
 
-/// Starts Envoy in the pod and waits until it listens. Connections to `http_port` are parsed as
+/// Starts Envoy in the pod and waits until it listens. Connections to `http_ports` are parsed as
 /// HTTP, others are passed on as TCP.
 ///
 /// # Errors
 /// It ends, or does not listen within 10 s; its log is in the error.
-pub fn start(binary: &Path, pod: &Pod, http_port: u16, dir: &Path) -> Result<Process> {
-    start_with(binary, pod, &configuration(http_port), &[OUTBOUND, INBOUND], dir)
+pub fn start(binary: &Path, pod: &Pod, http_ports: &[u16], dir: &Path) -> Result<Process> {
+    start_with(binary, pod, &configuration(http_ports), &[OUTBOUND, INBOUND], dir)
 }
 
 /// As [`start`], with that configuration, which makes it listen on these ports.
@@ -76,12 +77,12 @@ pub(crate) fn start_with(
 }
 
 /// Its configuration, as [`start`] writes it.
-pub fn configuration(http_port: u16) -> Value {
+pub fn configuration(http_ports: &[u16]) -> Value {
     json!({
         "static_resources": {
             "listeners": [
-                listener("outbound", OUTBOUND, http_port),
-                listener("inbound", INBOUND, http_port),
+                listener("outbound", OUTBOUND, http_ports),
+                listener("inbound", INBOUND, http_ports),
             ],
             "clusters": [
                 cluster("outbound", None),
@@ -93,7 +94,7 @@ pub fn configuration(http_port: u16) -> Value {
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
 
-fn listener(name: &str, port: u16, http_port: u16) -> Value {
+fn listener(name: &str, port: u16, http_ports: &[u16]) -> Value {
     let router = json!({
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": format!("{TYPES}.http.router.v3.Router")},
@@ -120,6 +121,8 @@ fn listener(name: &str, port: u16, http_port: u16) -> Value {
             "cluster": name,
         },
     });
+    let parsed =
+        |port: &u16| json!({"filter_chain_match": {"destination_port": port}, "filters": [http]});
     json!({
         "name": name,
         "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
@@ -129,10 +132,7 @@ fn listener(name: &str, port: u16, http_port: u16) -> Value {
             "name": "envoy.filters.listener.original_dst",
             "typed_config": {"@type": format!("{TYPES}.listener.original_dst.v3.OriginalDst")},
         }],
-        "filter_chains": [{
-            "filter_chain_match": {"destination_port": http_port},
-            "filters": [http],
-        }],
+        "filter_chains": http_ports.iter().map(parsed).collect::<Vec<_>>(),
         "default_filter_chain": {"filters": [tcp]},
     })
 }
@@ -144,6 +144,13 @@ fn cluster(name: &str, source: Option<&str>) -> Value {
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": "5s",
+        // HTTP/2 where it came by that, as Istio has it.
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "use_downstream_protocol_config": {"http2_protocol_options": {}},
+            },
+        },
     });
     if let Some(source) = source {
         cluster["upstream_bind_config"] =

@@ -41,6 +41,7 @@ const MAP_CREATE: u32 = 0;
 const PROG_LOAD: u32 = 5;
 const PROG_ATTACH: u32 = 8;
 const PROG_DETACH: u32 = 9;
+const ENABLE_STATS: u32 = 32;
 const TYPE_SOCK_OPS: u64 = 13;
 const TYPE_SK_MSG: u64 = 16;
 const TYPE_SOCKHASH: u64 = 18;
@@ -137,6 +138,11 @@ fn load(kind: u64, at: u64, insns: &[u64]) -> io::Result<OwnedFd> {
 fn attach(program: &OwnedFd, to: &OwnedFd, at: u64, flags: u64) -> io::Result<()> {
     let fds = pair(to.as_raw_fd() as u64, program.as_raw_fd() as u64);
     bpf(PROG_ATTACH, &[fds, pair(at, flags)]).map(drop)
+}
+
+/// Programs' run time is measured as long as the descriptor is open.
+pub(crate) fn enable_stats() -> io::Result<OwnedFd> {
+    call(ENABLE_STATS, &[0])
 }
 
 /// A call that gives a descriptor.

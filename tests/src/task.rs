@@ -205,6 +205,28 @@ impl DerefMut for Process {
     }
 }
 
+impl Process {
+    /// All that it prints until it closes its standard output, which must be a pipe.
+    ///
+    /// # Errors
+    /// It does not within that time.
+    pub fn stdout_within(&mut self, patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        let mut stdout = self.0.stdout.take().context("no stdout")?;
+        let mut text = Vec::new();
+        loop {
+            if !readable(&stdout, deadline)? {
+                bail!("a program still runs after {patience:?}");
+            }
+            let mut buffer = [0; 65536];
+            match stdout.read(&mut buffer)? {
+                0 => return Ok(String::from_utf8_lossy(&text).into()),
+                n => text.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();

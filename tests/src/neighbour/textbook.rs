@@ -7,7 +7,7 @@ use super::{
     TYPE_SOCKHASH, attach, call, insn, load, pair,
 };
 use std::{
-    io,
+    fs, io,
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
 };
@@ -21,6 +21,7 @@ const PASSIVE: i32 = 1;
 pub struct Textbook {
     _programs: Vec<Attached>,
     _sockets: OwnedFd,
+    message: OwnedFd,
 }
 
 impl Textbook {
@@ -37,7 +38,19 @@ impl Textbook {
         let at =
             |cgroup: &&Path| Attached::new(sock_ops.try_clone()?, cgroup, AT_SOCK_OPS, ALLOW_MULTI);
         let programs = cgroups.iter().map(at).collect::<io::Result<_>>()?;
-        Ok(Self { _programs: programs, _sockets: sockets })
+        Ok(Self { _programs: programs, _sockets: sockets, message })
+    }
+
+    /// The id of the program that runs for each message.
+    ///
+    /// # Errors
+    /// Of reading /proc.
+    pub fn message_program(&self) -> io::Result<u32> {
+        // proc_pid_fdinfo(5)
+        let info = format!("/proc/self/fdinfo/{}", self.message.as_raw_fd());
+        let info = fs::read_to_string(info)?;
+        let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
+        id.and_then(|id| id.trim().parse().ok()).ok_or(io::ErrorKind::NotFound.into())
     }
 }
 

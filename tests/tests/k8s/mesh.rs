@@ -18,7 +18,7 @@ use tests::{
 };
 
 /// Nothing here speaks HTTP.
-const NO_HTTP: u16 = 1;
+const NO_HTTP: &[u16] = &[1];
 
 pub struct Mesh<'a>(&'a Cluster);
 

@@ -175,7 +175,7 @@ impl<'a> Scene<'a> {
         self.sidecars.clear();
         if self.program.role == Role::Sidecar {
             for pod in &self.pods {
-                let sidecar = envoy::start(Path::new("/run/envoy"), pod, HTTP, &self.node.dir)?;
+                let sidecar = envoy::start(Path::new("/run/envoy"), pod, &[HTTP], &self.node.dir)?;
                 self.sidecars.push(sidecar);
             }
         }

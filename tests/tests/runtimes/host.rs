@@ -18,7 +18,7 @@ pub const LIST: &str = "/etc/cni/net.d/10-pods.conflist";
 /// The one image: busybox, as containers find the node's programs where they are.
 pub const IMAGE: &str = "busybox:0";
 /// Envoy parses nothing.
-const NO_HTTP: u16 = 1;
+const NO_HTTP: &[u16] = &[1];
 
 pub struct Host {
     pub root: Root,

@@ -5,16 +5,16 @@
 mod calls;
 mod memory;
 mod others;
-mod populated;
 
 use anyhow::{Context as _, Result};
 use calls::{Times, VERBS};
 use clap::Parser;
 use memory::Watch;
 use others::Others;
-use populated::Populated;
 use std::fmt::Display;
 use tests::{
+    maps,
+    populated::Populated,
     progress::Progress,
     ratio::{Ratio, median},
     sandbox::{self, Pins},
@@ -75,8 +75,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     sandbox::enter(Pins::Private)?;
     let nodes = args.pods.iter().map(|pods| Populated::new(*pods)).collect::<Result<Vec<_>>>()?;
-    let idle = memory::of_maps(&nodes.first().context("no --pods")?.node)?;
-    let most = memory::of_maps(&nodes.last().context("no --pods")?.node)?;
+    let idle = maps::memory(&nodes.first().context("no --pods")?.node)?;
+    let most = maps::memory(&nodes.last().context("no --pods")?.node)?;
 
     let others = [Others::new(true)?, Others::new(false)?];
     let mut connections = [Vec::new(), Vec::new()];

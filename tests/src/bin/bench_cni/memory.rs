@@ -1,31 +1,13 @@
-//! What shunt has in memory on a node.
+//! `shuntctl watch`, and what it has in memory.
 
 use anyhow::{Context as _, Result, ensure};
-use shim::layout::name;
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     process::Child,
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{bpftool::bpftool, cni, node::Node, shuntctl};
-
-/// Bytes of all its maps, as the kernel counts them.
-pub fn of_maps(node: &Node) -> Result<u64> {
-    name::MAPS
-        .iter()
-        .map(|map| {
-            let pin = node.pin(map);
-            let shown = bpftool(
-                ["map", "show", "pinned"].map(OsStr::new).into_iter().chain([pin.as_os_str()]),
-            )?;
-            let bytes = &shown["bytes_memlock"];
-            let bytes = bytes.as_u64().or_else(|| bytes.as_str()?.parse().ok());
-            bytes.with_context(|| format!("{map}: {shown}"))
-        })
-        .sum()
-}
+use tests::{cni, node::Node, shuntctl};
 
 /// `shuntctl watch` of a node. Ends on drop.
 pub struct Watch(Child);

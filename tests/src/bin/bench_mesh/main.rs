@@ -1,7 +1,6 @@
 //! `make bench-mesh`: two applications on one node, without a mesh, with sidecars and in Ambient's shape,
 //! by plain TCP and with shunt, in turn.
 
-mod echo;
 mod load;
 mod mesh;
 mod part;

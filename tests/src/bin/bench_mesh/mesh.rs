@@ -1,7 +1,6 @@
 //! Two applications, and the proxies between them.
 
 use crate::{
-    echo,
     load::{self, Measured},
     part::Part,
 };
@@ -17,6 +16,7 @@ use tests::{
     node::Node,
     pod::{Pod, PodSpec},
     relay::{Relay, Routes},
+    server::Server,
     task::{PATIENCE, Process, Task},
     traffic::PORT,
     waypoint,
@@ -24,7 +24,7 @@ use tests::{
 
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 80);
 /// What Envoy is to parse as HTTP.
-const NO_PORT: u16 = 1;
+const NO_PORT: &[u16] = &[1];
 
 /// What is between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,7 +85,7 @@ impl<'n> Mesh<'n> {
         };
         let (client, server) = (pod("client")?, pod("server")?);
         let mut mesh = Self {
-            _server: echo::start(&server)?,
+            _server: Server { threads: 1, ..Server::echo(PORT) }.start(&server, 0)?,
             relay: None,
             envoys: Vec::new(),
             to: SocketAddrV4::new(server.ipv4, PORT),

@@ -1,6 +1,5 @@
 //! Which way the bytes went, by shunt's own maps.
 
-use crate::mesh::Mesh;
 use anyhow::{Context, Result, ensure};
 use shim::{
     datapath::Datapath,
@@ -8,7 +7,7 @@ use shim::{
     pins,
 };
 use std::path::Path;
-use tests::bpftool;
+use tests::{bpftool, sidecars::Sidecars};
 
 /// Read while the pods run.
 pub struct Evidence {
@@ -20,7 +19,7 @@ pub struct Evidence {
 
 /// # Errors
 /// A map cannot be read, a pod is not in it, or one has not sent a byte the short way.
-pub fn read(mesh: &Mesh, pins: &Path) -> Result<Evidence> {
+pub fn read(mesh: &Sidecars, pins: &Path) -> Result<Evidence> {
     let datapath = Datapath::open(pins)?.context("nothing is pinned")?;
     let known = datapath.pods()?;
     let mut pods = Vec::new();

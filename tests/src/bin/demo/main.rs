@@ -2,28 +2,26 @@
 
 mod chart;
 mod evidence;
-mod http;
-mod load;
-mod mesh;
 mod report;
-mod server;
 mod stats;
 mod table;
-mod wrk;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use evidence::Evidence;
-use mesh::Mesh;
-use stats::{Half, METRICS, Measured, Series};
+use stats::{METRICS, Series};
 use std::{fs, io, path::PathBuf, time::Duration};
 use tests::{
     cpu, envoy,
+    latency::Measured,
+    load::Load,
     node::Node,
     page,
     sandbox::{self, Pins},
     save::save,
+    sidecars::{Half, Sidecars},
     table::print as print_table,
+    traffic::Mode::{Blocking, NonBlocking},
 };
 
 /// Measures two pods with sidecars, off and on in turn, and writes a report.
@@ -60,25 +58,25 @@ fn main() -> Result<()> {
     // It asks FIONREAD, but only where its buffer of 8 KiB was filled.
     node.trust("wrk");
     let mut scenes: Vec<Scene> = vec![
-        ("TCP", "TCP echo, 1 KB, 64 connections", Mesh::tcp, Series::default()),
-        ("HTTP", "HTTP, 1 KB, 64 connections", Mesh::http, Series::default()),
+        ("TCP", "TCP echo, 1 KB, 64 connections", tcp, Series::default()),
+        ("HTTP", "HTTP, 1 KB, 64 connections", http, Series::default()),
     ];
     if args.blocking {
         node.poll_in_blocking_mode();
         let title = "TCP echo, 1 KB, 64 connections in blocking mode";
-        scenes.push(("TCP, blocking", title, Mesh::blocking, Series::default()));
+        scenes.push(("TCP, blocking", title, blocking, Series::default()));
     }
     let envoy = envoy::mount(&args.envoy)?;
     let time = Duration::from_secs(args.seconds);
 
     let width = scenes.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+    let new = |half| Sidecars::new(&node, half, &envoy, &[]);
     let mut last = None;
     for round in 1..=args.rounds {
         drop(last.take());
-        let off = Mesh::new(&node, Half::Off, &envoy)?;
-        let on = Mesh::new(&node, Half::On, &envoy)?;
-        let textbook =
-            args.textbook.then(|| Mesh::new(&node, Half::Textbook, &envoy)).transpose()?;
+        let off = new(Half::Off)?;
+        let on = new(Half::On)?;
+        let textbook = args.textbook.then(|| new(Half::Textbook)).transpose()?;
         // What the machine does besides changes with time: neighbours in time are compared.
         let mut halves = vec![(&off, Half::Off), (&on, Half::On)];
         halves.extend(textbook.as_ref().map(|mesh| (mesh, Half::Textbook)));
@@ -87,7 +85,7 @@ fn main() -> Result<()> {
         }
         for (name, _, load, series) in &mut scenes {
             for &(mesh, half) in &halves {
-                let measured = load(mesh, time)?;
+                let measured = load(mesh, &node, time)?;
                 println!(
                     "round {round}/{}  {name:<width$}  {half}  {}",
                     args.rounds,
@@ -119,7 +117,23 @@ fn main() -> Result<()> {
 }
 
 /// Its name, its title, the load, and what was measured.
-type Scene<'n> = (&'static str, &'static str, fn(&Mesh<'n>, Duration) -> Result<Measured>, Series);
+type Scene = (&'static str, &'static str, Measure, Series);
+type Measure = fn(&Sidecars, &Node, Duration) -> Result<Measured>;
+
+fn tcp(mesh: &Sidecars, node: &Node, time: Duration) -> Result<Measured> {
+    mesh.tcp(node, Load::new(NonBlocking, time))
+}
+
+/// The same with load and server in blocking mode, behind epoll.
+fn blocking(mesh: &Sidecars, node: &Node, time: Duration) -> Result<Measured> {
+    mesh.tcp(node, Load::new(Blocking, time))
+}
+
+/// After a second to warm up.
+fn http(mesh: &Sidecars, node: &Node, time: Duration) -> Result<Measured> {
+    mesh.http(node, 64, 1024, Duration::from_secs(1))?;
+    mesh.http(node, 64, 1024, time)
+}
 
 fn brief(measured: &Measured) -> String {
     let [requests, latency, ..] = METRICS.each_ref().map(|metric| (metric.of)(measured));

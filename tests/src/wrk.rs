@@ -1,8 +1,12 @@
-//! The HTTP load: wrk, with 64 connections in a closed loop.
+//! The HTTP load: wrk, with connections in a closed loop.
 
 use crate::{
-    load::{CONNECTIONS, THREADS},
-    stats::Measured,
+    cpu::{Meter, Spent},
+    latency::Measured,
+    load::THREADS,
+    node::Node,
+    pod::Pod,
+    task::PATIENCE,
 };
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -12,39 +16,35 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-use tests::{
-    cpu::{Meter, Spent},
-    node::Node,
-    pod::Pod,
-};
 
-/// Runs wrk in the pod for a second to warm up, then for the given time in whole seconds.
+/// Asks for a body of `size` bytes again and again, on so many connections, for that time in whole seconds.
 ///
 /// # Errors
 /// wrk is missing, prints what it should not, or had an error on any connection.
-pub fn run(node: &Node, pod: &Pod, uid: u32, to: SocketAddr, time: Duration) -> Result<Measured> {
+pub fn run(
+    (node, pod, uid): (&Node, &Pod, u32),
+    to: SocketAddr,
+    connections: usize,
+    size: usize,
+    time: Duration,
+) -> Result<Measured> {
     let script = node.dir.join("wrk.lua");
     fs::write(&script, include_str!("wrk.lua"))?;
-    let wrk = |time: Duration| -> Result<Measured> {
-        let meter = Meter::start(&node.cgroup)?;
-        let mut command = Command::new("wrk");
-        command
-            .args(["--timeout", "10s"])
-            .args([&format!("-t{THREADS}"), &format!("-c{CONNECTIONS}"), "--latency"])
-            .arg(format!("-d{}s", time.as_secs().max(1)))
-            .arg("-s")
-            .arg(&script)
-            .arg(format!("http://{to}/"))
-            .stdout(Stdio::piped());
-        let mut process = pod.start(uid, &mut command)?;
-        let stdout = process.stdout.take().context("no stdout")?;
-        let text = std::io::read_to_string(stdout)?;
-        let spent = meter.stop()?;
-        ensure!(process.wait()?.success(), "wrk: {text}");
-        parse(&text, spent).with_context(|| format!("wrk printed: {text}"))
-    };
-    wrk(Duration::from_secs(1))?;
-    wrk(time)
+    let meter = Meter::start(&node.cgroup)?;
+    let mut command = Command::new("wrk");
+    command
+        .args(["--timeout", "10s", "--latency"])
+        .args([format!("-t{}", THREADS.min(connections)), format!("-c{connections}")])
+        .arg(format!("-d{}s", time.as_secs().max(1)))
+        .arg("-s")
+        .arg(&script)
+        .arg(format!("http://{to}/{size}"))
+        .stdout(Stdio::piped());
+    let mut process = pod.start(uid, &mut command)?;
+    let text = process.stdout_within(time + PATIENCE)?;
+    let spent = meter.stop()?;
+    ensure!(process.wait()?.success(), "wrk: {text}");
+    parse(&text, spent).with_context(|| format!("wrk printed: {text}"))
 }
 
 fn parse(text: &str, spent: Spent) -> Result<Measured> {

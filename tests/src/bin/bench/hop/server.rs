@@ -1,6 +1,6 @@
 //! Takes what comes, and sends it back or not: one thread for all connections.
 
-use crate::{cell::Load, transport::Transport};
+use super::{cell::Load, link::Link};
 use anyhow::Result;
 use nix::{
     errno::Errno,
@@ -21,7 +21,6 @@ use tests::{
     task::{Signal, Task},
 };
 
-const LOADS: [Load; 5] = [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers, Load::Beside];
 /// Takes the largest message at once.
 const BUFFER: usize = 1 << 20;
 /// [`Load::Pauses`] does so for [`PAUSE`] after so many bytes of all connections, so that it pauses as
@@ -38,11 +37,12 @@ struct Connection {
     wanted: EpollFlags,
 }
 
-pub fn start(pod: &Pod, transport: Transport) -> Result<Task<()>> {
+/// Listens when this returns, and ends on drop.
+pub fn start(pod: &Pod, link: Link) -> Result<Task<()>> {
     let listening = Signal::new()?;
     let task = pod.spawn(|| {
         let listeners =
-            LOADS.map(|load| transport.listen(load)).into_iter().collect::<Result<Vec<_>>>()?;
+            Load::ALL.map(|load| link.listen(load)).into_iter().collect::<Result<Vec<_>>>()?;
         listening.raise()?;
         serve(&listeners)
     })?;
@@ -70,7 +70,7 @@ fn serve(listeners: &[OwnedFd]) -> Result<()> {
                 let fd = accept4(fd, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC)?;
                 // SAFETY: a new descriptor that nobody else owns.
                 let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-                let load = LOADS[at];
+                let load = Load::ALL[at];
                 let wanted = match load {
                     // Only that it is reset.
                     Load::Beside => EpollFlags::empty(),
@@ -105,7 +105,7 @@ impl Connection {
                 return Err(Errno::EPIPE);
             }
             match self.load {
-                Load::Echo => {
+                Load::Echo | Load::Connect => {
                     self.output.clear();
                     self.output.extend_from_slice(&buffer[..read]);
                     self.sent = 0;

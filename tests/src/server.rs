@@ -1,16 +1,20 @@
 //! The application: a few threads that answer many connections.
 
-use crate::load::THREADS;
+use crate::{
+    load::THREADS,
+    pod::Pod,
+    task::{Signal, Task},
+    traffic::{Mode, Stream, listen},
+};
 use anyhow::Result;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::AsRawFd,
     thread,
 };
-use tests::traffic::{Mode, Stream};
 
 /// Takes complete requests out of what has come, and adds the answers to what is to be sent.
 pub type Protocol = fn(&mut Vec<u8>, &mut Vec<u8>);
@@ -20,16 +24,46 @@ pub fn echo(input: &mut Vec<u8>, output: &mut Vec<u8>) {
     output.append(input);
 }
 
-/// Serves for ever, with [`THREADS`]; what it accepts is in that mode, and always waited for in epoll.
-///
-/// # Errors
-/// epoll fails; what happens on a connection ends only that.
-pub fn serve(listener: &TcpListener, mode: Mode, protocol: Protocol) -> Result<()> {
-    thread::scope(|scope| {
-        let others = (1..THREADS).map(|_| scope.spawn(|| run(listener, mode, protocol)));
-        let _others: Vec<_> = others.collect();
-        run(listener, mode, protocol)
-    })
+/// What listens where, and how.
+#[derive(Clone, Copy)]
+pub struct Server {
+    pub port: u16,
+    /// Of what it accepts, which is always waited for in epoll.
+    pub mode: Mode,
+    pub protocol: Protocol,
+    pub threads: usize,
+}
+
+impl Server {
+    /// An echo in non-blocking mode.
+    pub fn echo(port: u16) -> Self {
+        Self { port, mode: Mode::NonBlocking, protocol: echo, threads: THREADS }
+    }
+
+    /// In that pod as that user; listens when this returns, and ends on drop.
+    ///
+    /// # Errors
+    /// As [`Pod::spawn_as`], or it cannot listen.
+    pub fn start(self, pod: &Pod, uid: u32) -> Result<Task<()>> {
+        let listening = Signal::new()?;
+        let task = pod.spawn_as(uid, || {
+            let listener = listen((Ipv4Addr::UNSPECIFIED, self.port), self.mode)?;
+            listening.raise()?;
+            self.serve(&listener)
+        })?;
+        listening.wait()?;
+        Ok(task)
+    }
+
+    /// For ever. What happens on a connection ends only that.
+    fn serve(self, listener: &TcpListener) -> Result<()> {
+        let Self { mode, protocol, .. } = self;
+        thread::scope(|scope| {
+            let others = (1..self.threads).map(|_| scope.spawn(|| run(listener, mode, protocol)));
+            let _others: Vec<_> = others.collect();
+            run(listener, mode, protocol)
+        })
+    }
 }
 
 fn run(listener: &TcpListener, mode: Mode, protocol: Protocol) -> Result<()> {
@@ -39,7 +73,7 @@ fn run(listener: &TcpListener, mode: Mode, protocol: Protocol) -> Result<()> {
     epoll.add(listener, event(exclusive, listening))?;
     let mut connections = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
-    let mut buffer = [0; 16384];
+    let mut buffer = [0; 64 << 10];
     loop {
         let count = epoll.wait(&mut events, EpollTimeout::NONE)?;
         for happened in &events[..count] {

@@ -1,6 +1,6 @@
-//! By plain TCP and the short way the same sockets; by AF_UNIX what nothing of shunt's touches.
+//! How the two programs reach each other: what they do is the same.
 
-use crate::cell::Load;
+use super::cell::Load;
 use anyhow::Result;
 use libc::linger;
 use nix::{
@@ -10,45 +10,45 @@ use nix::{
         UnixAddr, bind, connect, listen, setsockopt, socket, sockopt,
     },
 };
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsRawFd as _, OwnedFd},
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// In a pod that shunt never heard of.
-    Plain,
+pub enum Link {
+    /// By AF_UNIX, which nothing of shunt's touches.
     Unix,
-    /// In a pod that is accelerated.
-    Shunt,
-    /// In a pod that shunt only looks at.
-    Observed,
-    /// In a pod with a textbook accelerator.
-    Textbook,
+    /// By TCP, to that address.
+    Tcp(Ipv4Addr),
 }
-
-pub const TRANSPORTS: [Transport; 5] =
-    [Transport::Plain, Transport::Unix, Transport::Shunt, Transport::Observed, Transport::Textbook];
 
 /// Of [`Load::SmallBuffers`], bytes.
 const SMALL: usize = 64 << 10;
+const FIRST_PORT: u16 = 9000;
 
-impl Transport {
-    /// Whether it bears that load: what knows no bounds would fill the memory.
-    pub fn bears(self, load: Load) -> bool {
-        self != Transport::Textbook || load == Load::Echo
-    }
+/// Of all loads.
+pub fn ports() -> impl Iterator<Item = u16> {
+    Load::ALL.into_iter().map(port)
+}
 
-    fn address(self, load: Load) -> Result<Box<dyn SockaddrLike>> {
-        let port = 9000 + load as u16;
+fn port(load: Load) -> u16 {
+    FIRST_PORT + load as u16
+}
+
+impl Link {
+    fn address(self, load: Load, ip: Ipv4Addr) -> Result<Box<dyn SockaddrLike>> {
+        let port = port(load);
         Ok(match self {
-            Transport::Unix => Box::new(UnixAddr::new_abstract(&port.to_be_bytes())?),
-            _ => Box::new(SockaddrIn::new(127, 0, 0, 1, port)),
+            Link::Unix => Box::new(UnixAddr::new_abstract(&port.to_be_bytes())?),
+            Link::Tcp(_) => Box::new(SockaddrIn::from(SocketAddrV4::new(ip, port))),
         })
     }
 
     fn socket(self, load: Load) -> Result<OwnedFd> {
         let family = match self {
-            Transport::Unix => AddressFamily::Unix,
-            _ => AddressFamily::Inet,
+            Link::Unix => AddressFamily::Unix,
+            Link::Tcp(_) => AddressFamily::Inet,
         };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(family, SockType::Stream, flags, None::<SockProtocol>)?;
@@ -65,19 +65,23 @@ impl Transport {
 
     pub fn listen(self, load: Load) -> Result<OwnedFd> {
         let fd = self.socket(load)?;
-        bind(fd.as_raw_fd(), &*self.address(load)?)?;
+        bind(fd.as_raw_fd(), &*self.address(load, Ipv4Addr::UNSPECIFIED)?)?;
         listen(&fd, Backlog::new(128)?)?;
         Ok(fd)
     }
 
+    /// It can be written to once it is connected.
     pub fn connect(self, load: Load) -> Result<OwnedFd> {
         let fd = self.socket(load)?;
-        match connect(fd.as_raw_fd(), &*self.address(load)?) {
-            // On loopback TCP is connected by then.
+        let to = match self {
+            Link::Unix => Ipv4Addr::UNSPECIFIED,
+            Link::Tcp(to) => to,
+        };
+        match connect(fd.as_raw_fd(), &*self.address(load, to)?) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(errno) => return Err(errno.into()),
         }
-        if self != Transport::Unix {
+        if self != Link::Unix {
             setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
         }
         Ok(fd)

@@ -1,8 +1,8 @@
 //! A node with that many pods on it.
 
+use crate::{bare::Bare, node::Node};
 use anyhow::{Context as _, Result, anyhow};
 use std::thread;
-use tests::{bare::Bare, node::Node};
 
 /// How many are added at once.
 const CALLERS: u32 = 4;
@@ -13,6 +13,8 @@ pub struct Populated {
 }
 
 impl Populated {
+    /// # Errors
+    /// An ADD fails.
     pub fn new(pods: u32) -> Result<Self> {
         eprintln!("a node with {pods} pods …");
         let node = Node::new(&format!("with-{pods}"))?;
