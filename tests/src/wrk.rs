@@ -69,6 +69,7 @@ fn parse(text: &str, spent: Spent) -> Result<Measured> {
         anyhow::bail!("totals {totals:?}");
     };
     ensure!(errors == 0, "{errors} errors in {requests} requests");
+    ensure!(requests > 0, "no answer");
     let mut measured = Measured::new(Duration::from_micros(duration), spent, &latencies);
     measured.requests = requests;
     Ok(measured)

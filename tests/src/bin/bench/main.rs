@@ -116,7 +116,10 @@ fn measure(scenes: &[Scene], bench: &Bench) -> Result<Report> {
     }
     notes.extend(cpu::note_of_others(spent.into_iter()));
     Ok(Report {
-        command: env::args().collect::<Vec<_>>().join(" "),
+        command: format!(
+            "make bench ARGS=\"{}\"",
+            env::args().skip(1).collect::<Vec<_>>().join(" ")
+        ),
         machine: Machine {
             processors: available_parallelism()?.get(),
             kernel: uname()?.release().display().to_string(),
