@@ -180,6 +180,7 @@ index:
 	deploy/index target/shunt-index.tar shunt:$(VERSION) target/shunt.tar target/shunt-arm64.tar
 
 release: index
+	$(if $(filter amd64,$(NATIVE)),,$(error a release is made on amd64, as arm64 is cross-built there))
 	scripts/release target/release-$(VERSION) target/shunt-index.tar \
 	    $(NATIVE) target/shunt.tar $(SHUNT_BIN) $(SHUNTCTL_BIN) \
 	    arm64 target/shunt-arm64.tar target/arm64/shunt target/arm64/shuntctl

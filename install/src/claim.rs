@@ -38,6 +38,8 @@ struct Record {
     net_dirs: BTreeSet<PathBuf>,
     /// Fingerprint of the binary that was installed last.
     binary: Option<String>,
+    /// Where that is.
+    bin_dir: Option<PathBuf>,
 }
 
 /// Released on drop.
@@ -116,15 +118,17 @@ impl Claim {
         self.record.borrow().binary.is_some()
     }
 
-    /// That this binary is in its place, unless that was another's.
+    /// That this binary is in its place, in that folder, unless that was another's.
     ///
     /// # Errors
     /// Of writing the file.
-    pub fn note(&self, binary: String) -> Result<()> {
+    pub fn note(&self, binary: String, bin_dir: &Path) -> Result<()> {
         if self.is_anothers(&binary) {
             return Ok(());
         }
-        let record = Record { binary: Some(binary), ..self.record.borrow().clone() };
+        let bin_dir = absolute(bin_dir)?;
+        let before = self.record.borrow().clone();
+        let record = Record { binary: Some(binary), bin_dir: Some(bin_dir), ..before };
         self.write(record).with_context(|| self.path.display().to_string())
     }
 
@@ -176,6 +180,11 @@ impl Record {
 pub fn tells_of_binary(lock_file: &Path) -> bool {
     let said = fs::read(path(lock_file)).unwrap_or_default();
     Record::parse(&said).is_some_and(|record| record.binary.is_some())
+}
+
+/// Where a claim that nobody has to hold says that the binary is.
+pub fn bin_dir(lock_file: &Path) -> Option<PathBuf> {
+    Record::parse(&fs::read(path(lock_file)).ok()?)?.bin_dir
 }
 
 /// Not where it leads, which may change.

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use serde::Serialize;
 
 use crate::{
@@ -58,6 +58,8 @@ pub struct Install {
 pub struct Report {
     binary: PathBuf,
     binary_placed: bool,
+    #[serde(skip)]
+    loaded: bool,
     /// Why no pod will be accelerated.
     cannot_accelerate: Option<String>,
     /// The file that the runtime uses.
@@ -83,6 +85,13 @@ pub struct Order<'a> {
 impl Install {
     pub fn run(self, output: Output) -> Result<Exit> {
         self.datapath.check_lock()?;
+        let bin_dir = &self.cni.bin_dir;
+        // A dry run tells what would be missed there.
+        ensure!(
+            self.dry_run || bin_dir.is_dir(),
+            "{} is not there: --bin-dir says where the runtime looks for plugins",
+            bin_dir.display()
+        );
         let source = self.binary.path()?;
         let spoken = binary::versions(&source)?;
         let wanted = self.entry.value(&self.datapath)?;
@@ -157,6 +166,7 @@ impl Order<'_> {
             purpose = Purpose::Resume;
             report.cannot_accelerate =
                 node.load(self.wanted).err().map(|refusal| refusal.to_string());
+            report.loaded = report.cannot_accelerate.is_none();
             report.binary_placed |= node.place(&claim)?;
             node.remember(&claim)?;
             let unready = match self.plan(node) {
@@ -218,6 +228,9 @@ impl Report {
 
     fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
         let mut done = Vec::new();
+        if self.loaded {
+            done.push("the eBPF programs are loaded, and the node is claimed for shunt".into());
+        }
         if self.binary_placed {
             done.push(format!("{} was placed", self.binary.display()));
         }

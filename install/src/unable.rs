@@ -38,7 +38,8 @@ fn post(node: &str, why: &str) -> Result<()> {
     let mut answer = cluster.post(&path, &event(&cluster.namespace, node, &pod, why))?;
     // It was told before this container was started again.
     let is_told = matches!(answer.status, 201 | 409);
-    ensure!(is_told, "{path}: {}", answer.object()?["message"]);
+    let said = answer.object().map_or_else(|_| String::new(), |it| it["message"].to_string());
+    ensure!(is_told, "{path}: HTTP status {} {said}", answer.status);
     Ok(())
 }
 
@@ -61,7 +62,7 @@ fn event(namespace: &str, node: &str, pod: &str, why: &str) -> Value {
         "firstTimestamp": seconds,
         "lastTimestamp": seconds,
         "reportingComponent": "shunt",
-        "reportingInstance": node,
+        "reportingInstance": pod,
         "source": {"component": "shunt", "host": node},
     })
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::{
     binary,
     claim::{self, Claimed, Purpose},
+    conflist::SHUNT,
     daemon_set,
     drain::Patience,
     net_d::derived::is_derived,
@@ -276,6 +277,10 @@ fn place(entry: &Value) -> (PathBuf, PathBuf) {
 /// Lists name another's plugin of that name.
 fn has_own_plugin(host: &Host) -> Result<()> {
     let plugin = host.path_of(Part::Binary);
+    if let Some(bin_dir) = claim::bin_dir(&host.datapath.lock_file) {
+        let is_elsewhere = !plugin.exists() && bin_dir.join(SHUNT).exists();
+        ensure!(!is_elsewhere, "the plugin is in {0}: give --bin-dir {0}", bin_dir.display());
+    }
     let is_anothers = !claim::tells_of_binary(&host.datapath.lock_file)
         && binary::is_anothers(&plugin).with_context(|| plugin.display().to_string())?;
     let names = || anyhow::Ok(!Removal::of(host, &host.cni.net_dir)?.entries.is_empty());

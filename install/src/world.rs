@@ -234,7 +234,7 @@ impl World for Host {
             && binary::is_anothers(&target).with_context(|| target.display().to_string())?;
         ensure!(!is_foreign, "{} is not shunt's: move it away", target.display());
         let placed = binary::place(&self.source, &own, &self.cni.bin_dir)?;
-        claim.note(own)?;
+        claim.note(own, &self.cni.bin_dir)?;
         Ok(placed)
     }
 

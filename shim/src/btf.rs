@@ -18,6 +18,8 @@ use crate::{
 };
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// Functions by name, where BTF has none.
+const KALLSYMS: &str = "/proc/kallsyms";
 
 /// # Errors
 /// The kernel has no BTF, or lacks a field that the rules of the datapath need.
@@ -83,7 +85,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         sock_ops_skb: bytes("bpf_sock_ops_kern", "skb")?,
         sock_ops_sk: bytes("bpf_sock_ops_kern", "sk")?,
         sk_msg_size: btf.size("sk_msg")?,
-        has_sk_setsockopt: btf.find(FUNC, "sk_setsockopt").is_some().into(),
+        has_sk_setsockopt: btf.has_function("sk_setsockopt")?.into(),
         sock_memcg: optional("sock", "sk_memcg"),
         memcg_memory: optional("mem_cgroup", "memory"),
         memcg_socket_pressure: optional("mem_cgroup", "socket_pressure"),
@@ -99,7 +101,7 @@ pub fn offsets() -> anyhow::Result<Offsets> {
         jiffies_per_second: jiffies_per_second()?,
         watch: Watch::Names as u32,
         fionread: 0,
-        tries_unknown: btf.find(FUNC, "io_send_zc_prep").is_none().into(),
+        tries_unknown: (!btf.has_function("io_send_zc_prep")?).into(),
         mptcp_is_safe: mptcp::is_safe().into(),
     })
 }
@@ -114,7 +116,7 @@ fn jiffies_per_second() -> anyhow::Result<u32> {
 /// Whether this kernel has a function that programs can be attached to.
 pub fn has_function(function: &str) -> anyhow::Result<bool> {
     let data = fs::read(VMLINUX).with_context(|| format!("{VMLINUX}: this kernel has no BTF"))?;
-    Ok(Btf::parse(&data)?.find(FUNC, function).is_some())
+    Btf::parse(&data)?.has_function(function)
 }
 
 /// Whether this kernel has a structure.
@@ -220,8 +222,17 @@ impl<'a> Btf<'a> {
         Ok(constant.with_context(|| format!("this kernel has no {name}"))?[1])
     }
 
-    /// How many parameters a function has that a structure points to. Of functions by name some kernels' BTF has none:
-    /// for arm64 it was made without them for years.
+    /// Some kernels' BTF names no functions: for arm64 it was made without for years.
+    fn has_function(&self, function: &str) -> anyhow::Result<bool> {
+        if self.types.iter().any(|ty| ty.kind == FUNC) {
+            return Ok(self.find(FUNC, function).is_some());
+        }
+        let symbols = fs::read_to_string(KALLSYMS).context(KALLSYMS)?;
+        // Address, type, name
+        Ok(symbols.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(function)))
+    }
+
+    /// How many parameters a function has that a structure points to, as not every BTF has functions by name.
     fn parameters(&self, structure: &str, pointer: &str) -> anyhow::Result<u32> {
         let referred = |id| self.by_id(self.by_id(id)?.size_or_type);
         let (_, id) = self

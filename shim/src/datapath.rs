@@ -162,6 +162,7 @@ impl Datapath {
         }
         // One that is new has no others.
         let mut all = if self.pod(id)?.is_some() { self.ips_of(id)? } else { ips.to_vec() };
+        all.iter_mut().for_each(|ip| *ip = ip.to_canonical());
         all.sort_unstable();
         all.dedup();
         self.describe(id, *policy, &all)?.map_err(full(name::PODS))

@@ -99,6 +99,9 @@ impl Datapath {
         for ip in ips.context(name::POD_IPS)? {
             gone(self.pod_ips.remove(&ip))?;
         }
+        // Before what it stands for, so that it is enough in every state.
+        let noted = pods.iter().try_for_each(|pod| ended::note(&self.pins, *pod));
+        noted.context(name::ENDED)?;
         for pod in pods {
             if let Some(Pod { counters, .. }) = self.pod(*pod)? {
                 self.note(|node| node.gone += counters);
@@ -107,8 +110,6 @@ impl Datapath {
             gone(self.pods.remove(pod))?;
         }
         self.habits.forget_sockets(pods)?;
-        let noted = pods.iter().try_for_each(|pod| ended::note(&self.pins, *pod));
-        noted.context(name::ENDED)?;
         for attachment in attachments {
             gone(self.attachments.remove(attachment))?;
         }
@@ -121,7 +122,9 @@ impl Datapath {
         if ended.len() < least {
             return Ok(());
         }
-        self.habits.forget(&ended)?;
+        // Another build's ADD may have let one come again.
+        let known: BTreeSet<PodId> = self.pods()?.into_iter().map(|(pod, _)| pod).collect();
+        self.habits.forget(&ended.difference(&known).copied().collect())?;
         ended::clear(&self.pins, &ended).context(name::ENDED)
     }
 

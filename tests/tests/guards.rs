@@ -31,7 +31,12 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("guards::options_are_refused", options_are_refused),
         trial("guards::zerocopy_stays_tcp", zerocopy_stays_tcp),
-        needs(trial("guards::smc_stays_tcp", smc_stays_tcp), smc::socket().is_ok(), "no SMC"),
+        // On arm64's 5.10 and 6.1, emulated, it comes to no end, for a reason that is not known.
+        needs(
+            trial("guards::smc_stays_tcp", smc_stays_tcp),
+            smc::socket().is_ok() && !cfg!(target_arch = "aarch64"),
+            "no SMC, or arm64",
+        ),
         trial("guards::unanswered_leaves", unanswered_leaves),
         trial("guards::unaccepted_leaves", unaccepted_leaves),
         trial("guards::full_sockhash_is_tcp", full_sockhash_is_tcp),

@@ -18,7 +18,7 @@ pub fn help(name: &str) -> &'static str {
         "shunt_watched" => "1: shunt sees how programs read. 0: it trusts those that are named.",
         "shunt_pods" => "Accelerated pods that are here.",
         "shunt_sockets" => "Sockets that can be handed bytes.",
-        "shunt_paired_total" => "Connections of two pods of this node.",
+        "shunt_paired_total" => "Ends of connections between pods of this node.",
         "shunt_not_paired_total" => "Connections that are not, by reason.",
         "shunt_shunted_messages_total" => "Messages from socket to socket.",
         "shunt_shunted_bytes_total" => "Bytes from socket to socket.",

@@ -23,7 +23,29 @@ pub fn tests() -> Vec<Trial> {
         named("dangling_plugin", dangling_plugin),
         named("read_only_bin", read_only_bin),
         named("noexec_bin", noexec_bin),
+        named("another_bin_dir", another_bin_dir),
     ]
+}
+
+/// The runtime has its plugins in another folder, and nobody said so.
+fn another_bin_dir() -> Result<()> {
+    let mut host = Host::new("elsewhere")?;
+    host.write_primary()?;
+    let before = host.traces()?;
+    let (right, wrong) = (host.bin_dir.clone(), host.node.dir.join("nowhere"));
+    host.bin_dir = wrong.clone();
+    let told = host.install(&[])?;
+    ensure!(told.code == 1 && format!("{told:?}").contains("--bin-dir"), "{told:?}");
+    host.bin_dir = right.clone();
+    host.is_as(&before)?;
+    ensure!(host.install(&[])?.code == 0);
+    host.bin_dir = wrong;
+    let told = host.uninstall()?;
+    let remedy = format!("--bin-dir {}", right.display());
+    ensure!(told.code == 1 && format!("{told:?}").contains(&remedy), "{told:?}");
+    host.bin_dir = right;
+    ensure!(host.uninstall()?.code == 0);
+    host.is_as(&before)
 }
 
 type Break = fn(&Path) -> io::Result<()>;
