@@ -16,8 +16,11 @@ use crate::{
     layout::{Attached, Attachment, Node, Pod, PodId, is_namespace, name},
 };
 
-/// How many pods an ADD looks at. It brings one itself, so that what is left behind stays a small part of all.
-pub const SHARE: usize = 8;
+/// How many pods an ADD looks at, one of [`EVERY`]. Each ADD brings one itself, so that what is left behind stays a
+/// small part of all.
+pub const SHARE: usize = 32;
+/// To look at any, all attachments are read.
+pub const EVERY: usize = 4;
 
 /// That somebody sweeps regularly: a lock on the layout's folder, shared by all who do. Released on drop, and by
 /// the kernel when the process dies.
@@ -53,16 +56,16 @@ impl Datapath {
         Ok(matches!(held, Err((_, Errno::EAGAIN))))
     }
 
-    /// [`Datapath::sweep`] of at most [`SHARE`] pods, others with each ADD, where nobody does it regularly.
+    /// [`Datapath::sweep`] of at most [`SHARE`] pods, others each time, where nobody does it regularly.
     pub(crate) fn sweep_share(&mut self) -> anyhow::Result<()> {
-        if self.is_swept()? {
+        let Node { accelerated, not_accelerated, .. } = self.node()?;
+        let tries = (accelerated + not_accelerated.total()) as usize;
+        if !tries.is_multiple_of(EVERY) || self.is_swept()? {
             return Ok(());
         }
         let known = self.known()?;
         let shares = known.len().div_ceil(SHARE).max(1);
-        let Node { accelerated, not_accelerated, .. } = self.node()?;
-        let tries = (accelerated + not_accelerated.total()) as usize;
-        let share = known.chunks(SHARE).nth(tries % shares);
+        let share = known.chunks(SHARE).nth(tries / EVERY % shares);
         self.forget_gone(share.unwrap_or_default())
     }
 

@@ -11,7 +11,7 @@ use shim::{
     cgroup::Cgroup,
     layout::{Address, PodId, name},
     pins,
-    sweep::SHARE,
+    sweep::{EVERY, SHARE},
 };
 use std::{
     fs,
@@ -231,7 +231,8 @@ fn add_sweeps_pods_that_are_gone() -> Result<()> {
     tests::cgroup::remove(&gone.cgroup)?;
     ensure!(node.datapath()?.pod(gone_id)?.is_some());
     is_detached(&node, 0)?;
-    let _next = node.pod("next")?;
+    let next = |number| node.pod(&format!("next-{number}"));
+    let _next = (0..EVERY).map(next).collect::<Result<Vec<_>>>()?;
     ensure!(node.datapath()?.pod(gone_id)?.is_none());
     ensure!(owner(&node, gone.ipv4)?.is_none());
     Ok(())
@@ -258,9 +259,13 @@ fn add_sweeps_a_share() -> Result<()> {
         let forgotten = before + 1 - node.datapath()?.attachments()?.len();
         ensure!(forgotten <= SHARE, "{forgotten} by one ADD");
         looked += 1;
-        ensure!(looked < 10, "{} are left", node.datapath()?.attachments()?.len() - live.len());
+        ensure!(
+            looked < 10 * EVERY as u32,
+            "{} are left",
+            node.datapath()?.attachments()?.len() - live.len()
+        );
     }
-    ensure!(looked > 2, "one ADD looks at a share only");
+    ensure!(looked > 2 * EVERY as u32, "one ADD looks at a share only");
     let datapath = node.datapath()?;
     for pod in &live {
         pod.shunt("CHECK")?;

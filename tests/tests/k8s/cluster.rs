@@ -261,7 +261,8 @@ fn is_stopped_twice(message: &str) -> Result<bool> {
             under_way += 1;
             continue;
         }
-        if fails && under_way < 2 && !line.contains("not found") {
+        let is_gone = line.contains("not found") || line.contains("no such device");
+        if fails && under_way < 2 && !is_gone {
             return Ok(false);
         }
         has_failed |= fails;
