@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scale::scaled;
-use shim::pins;
+use shim::{pins, sweep::EVERY};
 use std::{
     fs::{File, OpenOptions},
     process::Child,
@@ -268,10 +268,11 @@ fn sweeps_for_add() -> Result<()> {
     // It leaves nothing that would keep ADD from it.
     watch.0.kill()?;
     watch.0.wait()?;
-    let _two = add(2)?;
-    ensure!(known()? == 2, "ADD has not swept");
+    let more = (2..2 + EVERY as u32).map(add).collect::<Result<Vec<_>>>()?;
+    let live = 1 + more.len();
+    ensure!(known()? == live, "ADD has not swept");
     let watch = Watch::start(&host, &["--sweep=1s"])?;
-    add(3)?.lose()?;
-    until("it has swept", || Ok((known()? == 2).then_some(())))?;
+    add(100)?.lose()?;
+    until("it has swept", || Ok((known()? == live).then_some(())))?;
     watch.stop()
 }

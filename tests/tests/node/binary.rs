@@ -29,7 +29,7 @@ pub fn tests() -> Vec<Trial> {
 
 /// The runtime has its plugins in another folder, and nobody said so.
 fn another_bin_dir() -> Result<()> {
-    let mut host = Host::new("elsewhere")?;
+    let mut host = Host::new("other-bin-dir")?;
     host.write_primary()?;
     let before = host.traces()?;
     let (right, wrong) = (host.bin_dir.clone(), host.node.dir.join("nowhere"));
