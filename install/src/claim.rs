@@ -178,13 +178,18 @@ impl Record {
 
 /// Whether a claim that nobody has to hold tells of a binary that was installed.
 pub fn tells_of_binary(lock_file: &Path) -> bool {
-    let said = fs::read(path(lock_file)).unwrap_or_default();
-    Record::parse(&said).is_some_and(|record| record.binary.is_some())
+    unheld(lock_file).binary.is_some()
 }
 
 /// Where a claim that nobody has to hold says that the binary is.
 pub fn bin_dir(lock_file: &Path) -> Option<PathBuf> {
-    Record::parse(&fs::read(path(lock_file)).ok()?)?.bin_dir
+    unheld(lock_file).bin_dir
+}
+
+/// What the file says; nothing where it is not there or cannot be parsed.
+fn unheld(lock_file: &Path) -> Record {
+    let said = fs::read(path(lock_file)).unwrap_or_default();
+    Record::parse(&said).unwrap_or_default()
 }
 
 /// Not where it leads, which may change.

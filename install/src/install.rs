@@ -110,7 +110,7 @@ impl Install {
         };
         let exit = exit.map_err(|error| report.stopped(error))?;
         output.print(&report);
-        if let Some(why) = report.cannot_accelerate.as_ref().filter(|_| !self.dry_run) {
+        if let Some(why) = &report.cannot_accelerate {
             unable::tell(why);
         }
         if self.adopt && exit == Exit::Done && !self.dry_run && report.cannot_accelerate.is_none() {

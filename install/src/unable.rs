@@ -1,7 +1,7 @@
 //! Tells the cluster, once for each pod of shunt's, that its node cannot accelerate: by an Event of the
 //! Node, which goes after an hour, and by what the container ends with, which stays as long as the pod.
 
-use std::{env, fs::OpenOptions, io::Write as _, path::Path, time::SystemTime};
+use std::{env, fs::OpenOptions, io::Write as _, time::SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use humantime::{format_rfc3339_micros, format_rfc3339_seconds};
@@ -27,7 +27,7 @@ pub fn tell(why: &str) {
 }
 
 fn leave(why: &str) -> Result<()> {
-    let opened = OpenOptions::new().write(true).truncate(true).open(Path::new(LAST_WORDS));
+    let opened = OpenOptions::new().write(true).truncate(true).open(LAST_WORDS);
     opened.and_then(|mut file| file.write_all(why.as_bytes())).context(LAST_WORDS)
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::layout::{PodId, name};
@@ -14,15 +14,18 @@ use crate::layout::{PodId, name};
 /// How many may wait. A pod has at most [`crate::layout::MAX_PROGRAMS`], so that this many take a small part of the map.
 pub const MOST: usize = 8;
 
+fn folder(pins: &Path, pod: PodId) -> PathBuf {
+    pins.join(name::ENDED).join(pod.to_string())
+}
+
 /// # Errors
 /// Of mkdir(2).
 pub fn note(pins: &Path, pod: PodId) -> io::Result<()> {
-    let folder = pins.join(name::ENDED).join(pod.to_string());
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    DirBuilder::new().recursive(true).mode(0o700).create(folder(pins, pod))
 }
 
 pub fn has(pins: &Path, pod: PodId) -> bool {
-    pins.join(name::ENDED).join(pod.to_string()).exists()
+    folder(pins, pod).exists()
 }
 
 pub fn all(pins: &Path) -> BTreeSet<PodId> {
@@ -33,5 +36,5 @@ pub fn all(pins: &Path) -> BTreeSet<PodId> {
 /// # Errors
 /// Of rmdir(2).
 pub fn clear(pins: &Path, pods: &BTreeSet<PodId>) -> io::Result<()> {
-    pods.iter().try_for_each(|pod| fs::remove_dir(pins.join(name::ENDED).join(pod.to_string())))
+    pods.iter().try_for_each(|pod| fs::remove_dir(folder(pins, *pod)))
 }

@@ -125,9 +125,14 @@ impl Datapath {
         if ended.len() < least {
             return Ok(());
         }
-        // Another build's ADD may have let one come again.
-        let known: BTreeSet<PodId> = self.pods()?.into_iter().map(|(pod, _)| pod).collect();
-        self.habits.forget(&ended.difference(&known).copied().collect())?;
+        let mut former = BTreeSet::new();
+        for pod in &ended {
+            // Another build's ADD may have let one come again.
+            if self.pod(*pod)?.is_none() {
+                former.insert(*pod);
+            }
+        }
+        self.habits.forget(&former)?;
         ended::clear(&self.pins, &ended).context(name::ENDED)
     }
 
