@@ -27,7 +27,8 @@ macro_rules! plain_bytes {
     };
 }
 plain_bytes!(
-    Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit, Watched, Listener
+    Address, PodIp, Attachment, Attached, Pod, Node, Offsets, Program, Habit, Watched, Listener,
+    Listening
 );
 
 /// # Safety

@@ -27,7 +27,7 @@ use crate::{
     ended,
     habits::{Habits, Named},
     layout::*,
-    listeners,
+    listeners::{self, Found},
     load::{self, Settings},
     mptcp, pins,
     place::Place,
@@ -42,7 +42,7 @@ pub struct Datapath {
     pub(crate) attachments: HashMap<MapData, Attachment, Attached>,
     pub(crate) habits: Habits,
     node: Array<MapData, Node>,
-    listeners: OwnedFd,
+    listeners: HashMap<MapData, Listening, Listener>,
     cgroup_pod: OwnedFd,
 }
 
@@ -91,7 +91,7 @@ impl Datapath {
             attachments: load::map(pins, name::ATTACHMENTS)?.try_into()?,
             habits: Habits::open(pins)?,
             node: load::map(pins, name::NODE)?.try_into()?,
-            listeners: other(name::LISTENERS)?,
+            listeners: load::map(pins, name::LISTENERS)?.try_into()?,
             cgroup_pod: other(name::CGROUP_POD)?,
             pins: pins.to_owned(),
         })
@@ -398,11 +398,24 @@ impl Datapath {
     /// # Errors
     /// Their descriptors may not be had.
     pub fn adopt_listeners(&mut self, pod: PodId, processes: &[i32]) -> anyhow::Result<usize> {
-        let ports = listeners::adopt(self.listeners.as_fd(), processes)?;
-        for (name, port) in &ports {
-            self.habits.name_port(pod, *name, *port)?;
+        let found = listeners::of(processes)?;
+        let mut taking_part = 0;
+        for Found { name, port, listener } in found {
+            let key = Listening { pod, port: port.into() };
+            let is_plain = listener.kind == Listener::PLAIN;
+            // Which of several on one port accepts a socket is not known.
+            let other = self.listeners.get(&key, 0).ok().filter(|other| other.sock == 0);
+            let obscure = listener.obscure | other.map_or(0, |other| other.obscure);
+            let kind = other.map_or(listener.kind, |other| other.kind.max(listener.kind));
+            self.listeners
+                .insert(key, Listener { kind, obscure, ..listener }, 0)
+                .context("cannot mark a listener")?;
+            if is_plain {
+                self.habits.name_port(pod, name, port)?;
+                taking_part += 1;
+            }
         }
-        Ok(ports.len())
+        Ok(taking_part)
     }
 
     /// What is known of programs.

@@ -1,12 +1,6 @@
 //! Listeners that were there before their pod was attached, so that no program saw them listen.
 
-use std::{
-    collections::HashSet,
-    fs,
-    io::ErrorKind,
-    net::SocketAddr,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
-};
+use std::{collections::HashSet, fs, io::ErrorKind, net::SocketAddr, os::fd::OwnedFd};
 
 use anyhow::Context as _;
 use rustix::{
@@ -17,24 +11,28 @@ use rustix::{
 };
 
 use crate::{
-    bpf,
     layout::{Listener, MAX_PROGRAM},
     process,
 };
 
-/// Marks the listeners of some processes of one pod that are TCP's own and not MPTCP's, as the program
-/// would have that sees them listen. What their processes are called, and their ports. A proxy of the node
-/// listens in the network namespaces of others, so each socket is asked itself.
+/// A socket that listens.
+pub struct Found {
+    /// What its process is called.
+    pub name: [u8; MAX_PROGRAM],
+    pub port: u16,
+    /// As the program would have marked it that sees them listen.
+    pub listener: Listener,
+}
+
+/// The listeners of some processes of one pod. A proxy of the node listens in the network namespaces of
+/// others, so each socket is asked itself.
 ///
 /// # Errors
 /// Their descriptors may not be had (pidfd_getfd(2) needs the right to trace them; to list them, of
 /// another user's process, takes CAP_DAC_READ_SEARCH).
-pub fn adopt(
-    listeners: BorrowedFd,
-    processes: &[i32],
-) -> anyhow::Result<Vec<([u8; MAX_PROGRAM], u16)>> {
+pub fn of(processes: &[i32]) -> anyhow::Result<Vec<Found>> {
     let mut seen = HashSet::new();
-    let mut marked = Vec::new();
+    let mut found = Vec::new();
     for pid in processes {
         let context = || format!("process {pid}");
         let name = process::name(*pid);
@@ -45,17 +43,15 @@ pub fn adopt(
                 continue;
             }
             let Some(socket) = descriptor(*pid, number).with_context(context)? else { continue };
-            if let Some(port) = port(&socket)? {
-                let key = socket.as_raw_fd();
+            if let Some((kind, port)) = listens(&socket)? {
                 let blocks = !fcntl_getfl(&socket)?.contains(OFlags::NONBLOCK);
                 let obscure = (has_ring || blocks).into();
-                let mark = Listener { kind: Listener::PLAIN, obscure, sock: 0 };
-                bpf::update(listeners, key, mark).context("cannot mark a listener")?;
-                marked.push((name, port));
+                let listener = Listener { kind, obscure, ..Listener::default() };
+                found.push(Found { name, port, listener });
             }
         }
     }
-    Ok(marked)
+    Ok(found)
 }
 
 /// A process's descriptors, and what they are. None, if it has ended.
@@ -82,15 +78,19 @@ fn descriptor(pid: i32, number: i32) -> anyhow::Result<Option<OwnedFd>> {
     }
 }
 
-/// Where it listens, if it is TCP's own.
-fn port(socket: &OwnedFd) -> anyhow::Result<Option<u16>> {
-    let is_tcp = sockopt::socket_protocol(socket)? == Some(ipproto::TCP);
-    if !is_tcp || !sockopt::socket_acceptconn(socket)? {
+/// Whose it is, and where it listens.
+fn listens(socket: &OwnedFd) -> anyhow::Result<Option<(u32, u16)>> {
+    let kind = match sockopt::socket_protocol(socket)? {
+        Some(ipproto::TCP) => Listener::PLAIN,
+        Some(ipproto::MPTCP) => Listener::MPTCP,
+        _ => return Ok(None),
+    };
+    if !sockopt::socket_acceptconn(socket)? {
         return Ok(None);
     }
     Ok(match getsockname(socket)?.try_into() {
-        Ok(SocketAddr::V4(address)) => Some(address.port()),
-        Ok(SocketAddr::V6(address)) => Some(address.port()),
+        Ok(SocketAddr::V4(address)) => Some((kind, address.port())),
+        Ok(SocketAddr::V6(address)) => Some((kind, address.port())),
         Err(_) => None,
     })
 }

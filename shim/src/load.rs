@@ -19,7 +19,7 @@ use nix::sys::sysinfo::sysinfo;
 
 use crate::{
     bpf, btf,
-    layout::{Fionread, MIN_PAIRS, MIN_SOCKETS, Node, Watch, name},
+    layout::{Fionread, MIN_PAIRS, MIN_SOCKETS, MIN_WORDS, Node, Watch, name},
     pins,
     refusal::Refusal,
     watchers::{self, Found},
@@ -171,7 +171,10 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     let mut loader = EbpfLoader::new();
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
-    loader.map_max_entries(name::PAIRS, pairs());
+    loader.map_max_entries(name::PAIRS, lru(MIN_PAIRS));
+    for map in [name::CONNECTING, name::LISTENERS] {
+        loader.map_max_entries(map, lru(MIN_WORDS));
+    }
     let memory = sysinfo().context("sysinfo")?.ram_total();
     for map in [name::SOCKETS, name::WATCHED] {
         loader.map_max_entries(map, sockets(memory));
@@ -184,11 +187,11 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     loader.load(OBJECT).context("cannot create the maps")
 }
 
-/// Entries of the pairs map. An LRU map gives each processor 128 free ones, old kernels even where nothing is left
+/// Entries of an LRU map. Such an map gives each processor 128 free ones, old kernels even where nothing is left
 /// for others, which then lose what they have just written.
-fn pairs() -> u32 {
+fn lru(least: usize) -> u32 {
     let processors = online_cpus().map_or(0, |all| all.len());
-    (256 * processors).clamp(MIN_PAIRS, 65536) as u32
+    (256 * processors).clamp(least, 65536) as u32
 }
 
 /// Entries for sockets: a connection takes its share of the kernel's memory too, so what a node has of that, in

@@ -9,10 +9,10 @@ use shim::layout::*;
 
 use crate::{
     kernel::fields,
-    rules::{admit, overruled, reader},
+    rules::{admit, overruled, reader, trust},
     state::{
         callbacks::{self, field},
-        flow, listener,
+        connecting, flow, listener,
         maps::{self, PAIRS, POD_IPS, add, add_reason},
         sockhash,
     },
@@ -44,24 +44,21 @@ pub fn active(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     if !is_local && !is_service(&pod.policy, remote) {
         return add(&mut pod.counters.not_paired.remote, 1);
     }
-    let Some(flow) = flow::new_flow(ctx, id, pair) else {
-        return add(&mut pod.counters.not_paired.refused, 1);
+    let Some(connecting) = connecting::of(ctx).filter(|word| word.left_alone == 0) else {
+        return add_reason(&mut pod.counters.plain, Reasons::BRIEF, 1);
     };
-    let Some(connecting) = flow::connecting(ctx) else {
-        flow::forget_flow(ctx);
+    let program = connecting.program(id);
+    let Some(flow) = flow::new_flow(ctx, id, pair) else {
         return add(&mut pod.counters.not_paired.refused, 1);
     };
     flow.tcp_seq = pair.active;
     flow.sent_seq = pair.active;
-    let blocking = connecting.blocking as u16;
-    let program = Program { pod: id, name: connecting.name, blocking, ..Program::default() };
     let waits = connecting.blocking | connecting.io_uring != 0;
     // What is on its way to a socket that was in the sockhash would come out of its next connection.
-    let is_new = if connecting.entered == 0 { Ok(()) } else { Err(Reasons::LEFT) };
+    let is_new = if flow.was_in == 0 { Ok(()) } else { Err(Reasons::LEFT) };
     let admitted = is_new.and_then(|()| admit::end(flow, pod, &program, waits));
-    match admitted.and_then(|()| enter(ctx, flow)) {
-        Ok(()) => connecting.entered = 1,
-        Err(why) => stays_plain(ctx, flow, why),
+    if let Err(why) = admitted.and_then(|()| enter(ctx, flow)) {
+        stays_plain(ctx, flow, why);
     }
     leave_for_peer(pair, flow.own);
 }
@@ -109,7 +106,7 @@ pub fn passive(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     flow.tcp_seq = pair.passive;
     flow.sent_seq = pair.passive;
     let program = Program { pod: id, port, ..Program::default() };
-    let listener = listener::of(ctx);
+    let listener = listener::of(ctx, id);
     let waits = listener.is_none_or(listener::waits);
     let admitted = admit::listener(listener).and_then(|()| admit::end(flow, pod, &program, waits));
     let admitted = admitted.and(if peer.entered != 0 { Ok(()) } else { Err(Reasons::PEER) });
@@ -161,6 +158,7 @@ fn enter(ctx: &SockOpsContext, flow: &mut Flow) -> Result<(), u32> {
         return Err(Reasons::REFUSED);
     }
     flow.own.entered = 1;
+    flow.was_in = 1;
     flow.exceptional = reader::is_exceptional(flow.own.sock).into();
     callbacks::begin(ctx, flow);
     Ok(())
@@ -171,7 +169,9 @@ fn enter(ctx: &SockOpsContext, flow: &mut Flow) -> Result<(), u32> {
 fn stays_plain(ctx: &SockOpsContext, flow: &mut Flow, why: u32) {
     flow.stage = Flow::PLAIN;
     flow.why = why;
-    callbacks::begin_plain(ctx, flow, why == Reasons::LEARNING || why == Reasons::OBSERVED);
+    let may_learn = fields::watch() != Watch::Names as u32 || trust::of(&flow.own) != 0;
+    let learns = why == Reasons::OBSERVED || why == Reasons::LEARNING && may_learn;
+    callbacks::begin_plain(ctx, flow, learns);
 }
 
 /// Whether this socket sent the packet that the callback is for. Sequence numbers are no proof, as
@@ -231,7 +231,7 @@ fn is_service(policy: &Policy, remote: [u32; 4]) -> bool {
 }
 
 #[inline(always)]
-fn excluded(ctx: &SockOpsContext, policy: &Policy) -> bool {
+pub fn excluded(ctx: &SockOpsContext, policy: &Policy) -> bool {
     let ports = [field!(ctx, local_port) as u16, remote_port(ctx)];
     ports.contains(&WAYPOINT_PORT)
         || policy.excluded_ports.iter().any(|excluded| *excluded != 0 && ports.contains(excluded))
@@ -239,6 +239,6 @@ fn excluded(ctx: &SockOpsContext, policy: &Policy) -> bool {
 
 /// The context has it in network order, as a word.
 #[inline(always)]
-fn remote_port(ctx: &SockOpsContext) -> u16 {
+pub fn remote_port(ctx: &SockOpsContext) -> u16 {
     u32::from_be(field!(ctx, remote_port)) as u16
 }

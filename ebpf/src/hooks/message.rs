@@ -16,7 +16,7 @@ use crate::{
 pub fn run(ctx: &SkMsgContext) {
     let Some(flow) = flow::flow(ctx) else { return };
     let size = size(ctx);
-    flow.messages += 1;
+    flow.messages = flow.messages.wrapping_add(1);
     let before = flow.mode;
     let verdict = decide(ctx, flow, size);
     bulk::notice(flow, size, &verdict);

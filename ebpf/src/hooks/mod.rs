@@ -1,5 +1,6 @@
 //! Where the kernel calls shunt.
 
+pub mod connect;
 pub mod handshake;
 pub mod inspect;
 pub mod message;

@@ -12,10 +12,10 @@ use aya_ebpf::{
 };
 use shim::layout::{Counters, Flow, Habit, Pod, PodId, Program, Reasons};
 
-use super::handshake;
+use super::{connect, handshake};
 use crate::{
-    kernel::{sock, task},
-    rules::{budget, bulk, stay, trust, wakeup},
+    kernel::{psock, sock, task},
+    rules::{budget, bulk, stay, trust, wakeup, worth},
     state::{
         callbacks::{self, field},
         current, flow, habits, listener,
@@ -28,18 +28,13 @@ use crate::{
 pub fn run(ctx: &SockOpsContext) {
     let op = field!(ctx, op);
     if !matches!(op, TCP_CONNECT | TCP_LISTEN | ACTIVE_ESTABLISHED | PASSIVE_ESTABLISHED) {
-        if let Some(flow) = flow::flow(ctx)
-            && current::is_for(flow)
-        {
-            lives(ctx, flow, op);
-        }
-        return;
+        return lives(ctx, op);
     }
     let Some((id, pod)) = current::pod(ctx) else { return };
     match op {
         TCP_CONNECT => {
             begins_anew(ctx);
-            flow::mark_connecting(ctx);
+            connect::begins(ctx, id, &pod.policy);
         }
         TCP_LISTEN => {
             begins_anew(ctx);
@@ -51,7 +46,31 @@ pub fn run(ctx: &SockOpsContext) {
 }
 
 #[inline(always)]
-fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
+fn lives(ctx: &SockOpsContext, op: u32) {
+    // Those that were asked for.
+    let is_asked_for = matches!(
+        op,
+        BPF_SOCK_OPS_RTO_CB
+            | BPF_SOCK_OPS_STATE_CB
+            | BPF_SOCK_OPS_RTT_CB
+            | BPF_SOCK_OPS_PARSE_HDR_OPT_CB
+            | BPF_SOCK_OPS_HDR_OPT_LEN_CB
+    );
+    if !is_asked_for {
+        return;
+    }
+    match flow::flow(ctx) {
+        Some(flow) if current::is_for(flow) => goes_on(ctx, flow, op),
+        None if op == BPF_SOCK_OPS_RTT_CB => connect::lasts(ctx),
+        _ => (),
+    }
+}
+
+#[inline(always)]
+fn goes_on(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
+    if op == BPF_SOCK_OPS_STATE_CB && state_before(ctx) == BPF_TCP_ESTABLISHED {
+        worth::ends(flow, handshake::remote_port(ctx));
+    }
     match op {
         BPF_SOCK_OPS_RTO_CB => budget::notice_timeout(flow),
         // After PASSIVE_ESTABLISHED, where a program that takes callbacks away wants this one.
@@ -81,13 +100,15 @@ fn lives(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
 /// connection's. No callback tells of a disconnect after the connection's end.
 #[inline(always)]
 fn begins_anew(ctx: &SockOpsContext) {
-    sockhash::leave(flow::cookie(ctx));
+    if current::socket(ctx).is_none_or(|socket| psock::of(socket).is_some()) {
+        sockhash::leave(flow::cookie(ctx));
+    }
 }
 
 /// What a program that is known by name listens on is so from the first connection on.
 #[inline(always)]
 fn listens(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
-    listener::mark(ctx);
+    listener::mark(ctx, id);
     let Some(name) = task::process_name() else { return };
     let port = field!(ctx, local_port) as u16;
     let accepts = Program { pod: id, port, ..Program::default() };
@@ -122,9 +143,6 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
     if disconnected || sock::has_no_owner(flow.own.sock) {
         sockhash::leave(flow.own.cookie);
     }
-    if disconnected && flow.own.entered != 0 {
-        flow::mark_entered(ctx);
-    }
     if let Some(pod) = maps::pod(flow.own.pod) {
         pending::carry(flow, &mut pod.counters);
         if flow.stage >= Flow::LEAVING {
@@ -137,8 +155,7 @@ fn closed(ctx: &SockOpsContext, flow: &mut Flow) {
         flow::give_up(flow);
     }
     habits::forget(flow.own.cookie);
-    // The socket may connect again.
-    flow::forget_flow(ctx);
+    flow::forget(flow);
 }
 
 /// What it sent while it was not in the sockhash, if its peer is on this node.

@@ -17,23 +17,23 @@ use crate::{
 const SOCK_SNDBUF_LOCK: u8 = 1;
 const SOCK_RCVBUF_LOCK: u8 = 2;
 /// Bytes that a flow queues between two looks at the kernel's memory.
-const PORTION: u64 = 64 << 10;
+const PORTION: u32 = 64 << 10;
 /// Likewise at the peer's queue, once half of the budget is used.
-const STEP: u64 = 16 << 10;
+const STEP: u32 = 16 << 10;
 
 /// What a reader that peeks may have in its queue: small messages cost far more than their bytes.
-const PEEKED: u64 = 2 << 20;
+const PEEKED: u32 = 2 << 20;
 
 /// Takes the message's kernel memory from the flow's budget.
 #[inline(always)]
 pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
-    let cost = u64::from(size) + u64::from(fields::offsets().sk_msg_size);
+    let cost = size.saturating_add(fields::offsets().sk_msg_size);
     let is_half_used = flow.budget <= flow.grant / 2;
     if flow.budget < cost || is_half_used && ends(STEP, flow.budget, cost) {
         let before = flow.grant;
         renew(flow, cost);
         if flow.budget < cost && peek::is_waited_for(flow) {
-            let more = u64::from(flow.queue_limit).min(PEEKED).saturating_sub(flow.grant);
+            let more = flow.queue_limit.min(PEEKED).saturating_sub(flow.grant);
             flow.grant += more;
             flow.budget += more;
         }
@@ -54,7 +54,7 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
 
 /// Whether a message of that cost ends a portion of the budget.
 #[inline(always)]
-fn ends(portion: u64, budget: u64, cost: u64) -> bool {
+fn ends(portion: u32, budget: u32, cost: u32) -> bool {
     budget / portion != (budget - cost) / portion
 }
 
@@ -62,7 +62,7 @@ fn ends(portion: u64, budget: u64, cost: u64) -> bool {
 /// the last time, and something from after that. It starts small, as TCP's, and doubles each time that half
 /// of it was used, or a message was larger.
 #[inline(always)]
-fn renew(flow: &mut Flow, cost: u64) {
+fn renew(flow: &mut Flow, cost: u32) {
     let peer = flow.peer.sock;
     let is_read = |unread: u32| {
         let read = flow.handed.wrapping_sub(unread);
@@ -77,26 +77,27 @@ fn renew(flow: &mut Flow, cost: u64) {
         return;
     };
     flow.renewed_at = flow.handed;
-    let rcvbuf = u64::from(fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0));
+    let rcvbuf = fields::read::<u32>(peer, fields::offsets().sock_rcvbuf).unwrap_or(0);
     let most = limit(flow, rcvbuf);
     // What TCP's first window takes of it, and the structure of its message.
     let first = rcvbuf / 2 + rcvbuf / 8;
     let grows = spent >= flow.grant / 2 || flow.grant < cost;
-    let grown = if memory::is_scarce(peer) { 0 } else { flow.grant << u32::from(grows) };
+    let grown =
+        if memory::is_scarce(peer) { 0 } else { flow.grant.saturating_mul(1 + u32::from(grows)) };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);
 }
 
 /// What TCP would have allowed: where the application has set the buffers, a share of those.
 #[inline(always)]
-fn limit(flow: &Flow, rcvbuf: u64) -> u64 {
+fn limit(flow: &Flow, rcvbuf: u32) -> u32 {
     let at = fields::offsets();
     let (own, peer) = (flow.own.sock, flow.peer.sock);
     let set = (userlocks(own) & SOCK_SNDBUF_LOCK) | (userlocks(peer) & SOCK_RCVBUF_LOCK);
-    let mut limit = u64::from(flow.queue_limit);
+    let mut limit = flow.queue_limit;
     if set != 0 {
         let sndbuf = fields::read::<u32>(own, at.sock_sndbuf).unwrap_or(0);
-        limit = (u64::from(sndbuf) + rcvbuf) / 16;
+        limit = sndbuf / 16 + rcvbuf / 16;
     }
     if DROPS.is_seen() {
         limit = limit.min(rcvbuf.saturating_sub(window(peer)));
@@ -106,11 +107,11 @@ fn limit(flow: &Flow, rcvbuf: u64) -> u64 {
 
 /// Bytes that TCP may still send to the socket.
 #[inline(always)]
-fn window(sock: u64) -> u64 {
+fn window(sock: u64) -> u32 {
     let at = fields::offsets();
     let [wnd, wup, nxt] = [at.tcp_rcv_wnd, at.tcp_rcv_wup, at.tcp_rcv_nxt]
         .map(|offset| fields::read::<u32>(sock, offset).unwrap_or(0));
-    u64::from(wup.wrapping_add(wnd).wrapping_sub(nxt))
+    wup.wrapping_add(wnd).wrapping_sub(nxt)
 }
 
 /// This kernel drops what TCP sends into a receive buffer that the queue fills.

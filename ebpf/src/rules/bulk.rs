@@ -30,13 +30,13 @@ use crate::{
 };
 
 /// How much is bulk; what a full queue holds up counts twice, each time it is tried.
-const ENOUGH: u64 = 16 << 20;
+const ENOUGH: u32 = 16 << 20;
 /// Bytes of a message that counts also where others send, and alone also where it is answered.
 const LARGE: u32 = 64 << 10;
 /// What a message costs beside its bytes, in bytes.
-const MESSAGE: u64 = 1 << 10;
+const MESSAGE: u32 = 1 << 10;
 /// After so much, the peer is looked at for an answer.
-const PORTION: u64 = 1 << 20;
+const PORTION: u32 = 1 << 20;
 
 /// Neither end is leaving or has left. What the peer shows of itself.
 #[inline(always)]
@@ -62,21 +62,21 @@ pub fn notice(flow: &mut Flow, size: u32, verdict: &Result<(), Why>) {
         _ => return,
     };
     if is_large {
-        flow.large += 1;
+        flow.large = flow.large.wrapping_add(1);
     }
     let before = flow.bulk;
-    flow.bulk += weight * (u64::from(size) + MESSAGE);
+    flow.bulk = flow.bulk.saturating_add(size.saturating_add(MESSAGE).saturating_mul(weight));
     if flow.bulk / PORTION == before / PORTION {
         return;
     }
     // `messages` and `large`
-    let peer = fields::read::<[u64; 2]>(flow.peer.flow, offset_of!(Flow, messages) as u32);
+    let peer = fields::read::<[u32; 2]>(flow.peer.flow, offset_of!(Flow, messages) as u32);
     let [heard, peers_large] = peer.unwrap_or_default();
     // Twice, as the end of a large message can be a small one to this program.
-    let own_excess = flow.messages.wrapping_sub(2 * flow.large);
-    let excess = [own_excess, heard.wrapping_sub(2 * peers_large)];
-    let is_mixed = (excess[0].wrapping_sub(flow.excess[0]) as i64) > 0
-        || (excess[1].wrapping_sub(flow.excess[1]) as i64) > 0;
+    let own_excess = flow.messages.wrapping_sub(flow.large.wrapping_mul(2));
+    let excess = [own_excess, heard.wrapping_sub(peers_large.wrapping_mul(2))];
+    let is_mixed = (excess[0].wrapping_sub(flow.excess[0]) as i32) > 0
+        || (excess[1].wrapping_sub(flow.excess[1]) as i32) > 0;
     flow.excess = excess;
     if heard != flow.heard && (is_mixed || !(is_alone && is_large)) {
         flow.heard = heard;

@@ -13,3 +13,4 @@ pub mod stay;
 pub mod trust;
 pub mod verdict;
 pub mod wakeup;
+pub mod worth;

@@ -46,7 +46,7 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
     if flow.run <= flow.allowed {
         return Ok(());
     }
-    let heard = fields::read::<u64>(flow.peer.flow, offset_of!(Flow, messages) as u32).unwrap_or(0);
+    let heard = fields::read::<u32>(flow.peer.flow, offset_of!(Flow, messages) as u32).unwrap_or(0);
     if heard != flow.run_after {
         flow.run_after = heard;
         flow.run = size;

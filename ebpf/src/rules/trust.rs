@@ -56,7 +56,7 @@ pub fn learn(flow: &mut Flow) {
     let Some(watched) = habits::watched(flow.own.cookie) else { return };
     let Some(written) = sock::write_seq(flow.own.sock) else { return };
     // TCP knows nothing of what takes the short way, as where the peer alone is trusted yet.
-    let sent = written.wrapping_add(flow.messages as u32);
+    let sent = written.wrapping_add(flow.messages);
     if watched.reads != 0 && flow.sent_seq != sent {
         habits::exchanged(flow.own.sock, watched);
     }

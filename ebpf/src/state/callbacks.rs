@@ -47,8 +47,21 @@ pub fn begin_plain(ctx: &SockOpsContext, flow: &mut Flow, learns: bool) {
 #[inline(always)]
 fn ask(ctx: &SockOpsContext, flow: &mut Flow, wanted: u32) {
     let flags = field!(ctx, bpf_sock_ops_cb_flags);
-    flow.callbacks = wanted & !flags;
+    flow.callbacks = (wanted & !flags) as u16;
     let _ = ctx.set_cb_flags((flags | wanted) as i32);
+}
+
+/// Asks for a callback with what the socket sends, of one that is left alone.
+#[inline(always)]
+pub fn look(ctx: &SockOpsContext) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    let _ = ctx.set_cb_flags((flags | BPF_SOCK_OPS_RTT_CB_FLAG) as i32);
+}
+
+#[inline(always)]
+pub fn look_no_more(ctx: &SockOpsContext) {
+    let flags = field!(ctx, bpf_sock_ops_cb_flags);
+    let _ = ctx.set_cb_flags((flags & !BPF_SOCK_OPS_RTT_CB_FLAG) as i32);
 }
 
 /// Another program may have replaced the flags since: asks for the callbacks again.
@@ -76,7 +89,7 @@ pub fn are_held(sock: u64) -> bool {
 /// Gives back those of them that shunt itself has set.
 #[inline(always)]
 pub fn end(ctx: &SockOpsContext, flow: &Flow, which: u32) {
-    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(flow.callbacks & which);
+    let flags = field!(ctx, bpf_sock_ops_cb_flags) & !(u32::from(flow.callbacks) & which);
     let _ = ctx.set_cb_flags(flags as i32);
 }
 

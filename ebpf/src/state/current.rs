@@ -17,12 +17,17 @@ pub fn pod<'a>(ctx: &SockOpsContext) -> Option<(PodId, &'a mut Pod)> {
             if flow::flow(ctx).is_some_and(|flow| !is_for(flow)) {
                 return None;
             }
-            let socket = fields::read(ctx.as_ptr() as u64, fields::offsets().sock_ops_sk)?;
-            sock::namespace(socket)?
+            sock::namespace(socket(ctx)?)?
         }
         id => id,
     };
     Some((id, maps::pod(id)?))
+}
+
+/// Address of the `struct sock` of the callback.
+#[inline(always)]
+pub fn socket(ctx: &SockOpsContext) -> Option<u64> {
+    fields::read(ctx.as_ptr() as u64, fields::offsets().sock_ops_sk)
 }
 
 /// For a socket that is being made: not where the program is attached to a pod's cgroup.

@@ -8,15 +8,13 @@ use aya_ebpf::{
         BPF_SK_STORAGE_GET_F_CREATE, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED,
         bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock,
     },
-    helpers::generated::{
-        bpf_get_socket_cookie, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
-    },
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
     programs::{SkMsgContext, SockOpsContext, SockoptContext},
 };
 use shim::layout::*;
 
-use super::maps::{self, CONNECTING, FLOWS, Map, PAIRS, add};
-use crate::kernel::{fields, sock, task};
+use super::maps::{self, FLOWS, Map, PAIRS, add};
+use crate::kernel::{fields, sock};
 
 const SK_STORAGE: usize = BPF_MAP_TYPE_SK_STORAGE as usize;
 pub const CREATE: u64 = BPF_SK_STORAGE_GET_F_CREATE as u64;
@@ -72,7 +70,7 @@ pub fn storage<'a, V, const FLAGS: usize>(
 /// What is known of the socket's connection.
 #[inline(always)]
 pub fn flow<'a>(ctx: &impl Context) -> Option<&'a mut Flow> {
-    storage(ctx, &FLOWS, ptr::null_mut(), 0)
+    storage(ctx, &FLOWS, ptr::null_mut(), 0).filter(|flow| flow.own.cookie != 0)
 }
 
 /// Creates the socket's flow, with where it and its `struct sock` are. `None`: no memory.
@@ -100,13 +98,11 @@ pub fn address(pointer: u64, through: &mut u64) -> u64 {
     }
 }
 
+/// The socket may connect again.
 #[inline(always)]
-pub fn forget_flow(ctx: &SockOpsContext) {
-    let sock = ctx.sock();
-    if !sock.is_null() {
-        // SAFETY: deleting what is not there is an error code that changes nothing.
-        unsafe { bpf_sk_storage_delete(FLOWS.as_ptr(), sock.cast()) };
-    }
+pub fn forget(flow: &mut Flow) {
+    let was_in = flow.was_in;
+    *flow = Flow { was_in, ..Flow::default() };
 }
 
 #[inline(always)]
@@ -196,29 +192,4 @@ pub fn give_up(flow: &Flow) {
     {
         add(&mut pod.counters.not_paired.unanswered, 1);
     }
-}
-
-/// Where a socket leaves word, as it connects, of whose it is. Its task is the running one.
-#[inline(always)]
-pub fn mark_connecting(ctx: &SockOpsContext) {
-    let Some(name) = task::process_name() else { return };
-    if let Some(connecting) = storage(ctx, &CONNECTING, ptr::null_mut(), CREATE) {
-        let sock = address(ctx.sock() as u64, &mut connecting.sock);
-        connecting.name = name;
-        connecting.blocking = (!sock::is_nonblocking_socket(sock)).into();
-        connecting.io_uring = task::has_io_uring().into();
-    }
-}
-
-/// Leaves word that a socket was in the sockhash, in case it connects again.
-#[inline(always)]
-pub fn mark_entered(ctx: &SockOpsContext) {
-    if let Some(connecting) = storage(ctx, &CONNECTING, ptr::null_mut(), CREATE) {
-        connecting.entered = 1;
-    }
-}
-
-#[inline(always)]
-pub fn connecting<'a>(ctx: &SockOpsContext) -> Option<&'a mut Connecting> {
-    storage(ctx, &CONNECTING, ptr::null_mut(), 0)
 }

@@ -1,36 +1,51 @@
-//! What is known of a listener; the sockets that it accepts inherit it.
+//! What is known of who listens on a port of a pod; several sockets can.
 
-use core::ptr;
+use aya_ebpf::{bindings::BPF_ANY, programs::SockOpsContext};
+use shim::layout::{Listener, Listening, PodId};
 
-use aya_ebpf::programs::SockOpsContext;
-use shim::layout::Listener;
-
-use super::{
-    flow::{CREATE, Context as _, address, storage},
-    maps::LISTENERS,
-};
+use super::{callbacks::field, current, flow, maps::LISTENERS};
 use crate::kernel::{psock, sock, task};
 
 /// Leaves word of what it is. Its task is the running one.
 #[inline(always)]
-pub fn mark(ctx: &SockOpsContext) {
-    let Some(mark) = storage(ctx, &LISTENERS, ptr::null_mut(), CREATE) else { return };
-    let at = address(ctx.sock() as u64, &mut mark.sock);
-    mark.obscure = task::has_io_uring().into();
-    mark.kind = if sock::is_mptcp(at) {
+pub fn mark(ctx: &SockOpsContext, pod: PodId) {
+    let Some(sock) = current::socket(ctx) else { return };
+    let mut kind = if sock::is_mptcp(sock) {
         Listener::MPTCP
-    } else if psock::of(at).is_some() {
+    } else if psock::of(sock).is_some() {
         // SMC has set its sk_user_data.
         Listener::FOREIGN
     } else {
         Listener::PLAIN
     };
+    let mut obscure = u32::from(task::has_io_uring());
+    if let Some(other) = of(ctx, pod).filter(|other| is_there(*other)) {
+        // Which of them accepts a socket is not known.
+        obscure |= other.obscure;
+        if other.kind != Listener::PLAIN {
+            kind = other.kind;
+        }
+    }
+    let listener = Listener { kind, obscure, sock, cookie: flow::cookie(ctx) };
+    let _ = LISTENERS.insert(key(ctx, pod), listener, BPF_ANY.into());
 }
 
 /// What the listener of an accepted socket is, if it was seen to listen.
 #[inline(always)]
-pub fn of(ctx: &SockOpsContext) -> Option<Listener> {
-    storage(ctx, &LISTENERS, ptr::null_mut(), 0).copied()
+pub fn of(ctx: &SockOpsContext, pod: PodId) -> Option<Listener> {
+    // SAFETY: copied at once.
+    unsafe { LISTENERS.get(key(ctx, pod)) }.copied()
+}
+
+#[inline(always)]
+fn key(ctx: &SockOpsContext, pod: PodId) -> Listening {
+    Listening { pod, port: field!(ctx, local_port).into() }
+}
+
+/// Nobody knows of those that user space has found.
+#[inline(always)]
+fn is_there(listener: Listener) -> bool {
+    listener.sock == 0 || sock::cookie(listener.sock) == Some(listener.cookie)
 }
 
 /// Whether what it accepts may be in blocking mode, or is read through io_uring: who listens without blocking

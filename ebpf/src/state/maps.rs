@@ -1,7 +1,7 @@
 //! The maps. Their names and layout are in `shim::layout`.
 
 use aya_ebpf::{
-    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::*},
+    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::*},
     btf_maps::{Array, HashMap, LruHashMap},
     helpers::generated::bpf_get_local_storage,
     macros::btf_map,
@@ -9,7 +9,6 @@ use aya_ebpf::{
 use shim::layout::*;
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
-const INHERITED: usize = ON_DEMAND | BPF_F_CLONE as usize;
 
 /// All of it is there from the start. User space asks for more where there are many processors.
 #[btf_map(name = "pairs")]
@@ -28,9 +27,11 @@ pub static WATCHED: HashMap<Cookie, Watched, MIN_SOCKETS, ON_DEMAND> = HashMap::
 pub static CHANGES: Array<u64, 1> = Array::new();
 #[btf_map(name = "observing")]
 pub static OBSERVING: Array<u32, 1> = Array::new();
+/// No storage of sockets, here and for listeners, as that is taken and given back for each connection.
 #[btf_map(name = "connecting")]
-pub static CONNECTING: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Connecting, 0, ON_DEMAND> =
-    Map::new();
+pub static CONNECTING: LruHashMap<Cookie, Connecting, MIN_WORDS> = LruHashMap::new();
+#[btf_map(name = "listeners")]
+pub static LISTENERS: LruHashMap<Listening, Listener, MIN_WORDS> = LruHashMap::new();
 #[btf_map(name = "node")]
 pub static NODE: Array<Node, 1> = Array::new();
 #[btf_map(name = "draining")]
@@ -42,9 +43,6 @@ pub static SOCKETS: Map<{ BPF_MAP_TYPE_SOCKHASH as usize }, Cookie, u64, MIN_SOC
     Map::new();
 #[btf_map(name = "flows")]
 pub static FLOWS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Flow, 0, ON_DEMAND> = Map::new();
-#[btf_map(name = "listeners")]
-pub static LISTENERS: Map<{ BPF_MAP_TYPE_SK_STORAGE as usize }, i32, Listener, 0, INHERITED> =
-    Map::new();
 #[btf_map(name = "cgroup_pod")]
 pub static CGROUP_POD: Map<{ BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED as usize }, u64, PodId, 0, 0> =
     Map::new();

@@ -1,6 +1,7 @@
 //! What shunt keeps: maps, and what is known of sockets and programs.
 
 pub mod callbacks;
+pub mod connecting;
 pub mod current;
 pub mod flow;
 pub mod habits;

@@ -11,7 +11,7 @@ use super::maps::{self, add};
 /// No more messages than that are pending, and no more than one of so many that were sent: what an
 /// operator reads is right to 3 %.
 const MESSAGES: u32 = 64;
-const SHARE: u64 = 32;
+const SHARE: u32 = 32;
 /// Likewise bytes.
 const BYTES: u32 = 64 << 10;
 
@@ -21,7 +21,7 @@ pub fn count(flow: &mut Flow, size: u32, begins: bool) {
     flow.pending.messages += 1;
     flow.pending.bytes = flow.pending.bytes.saturating_add(size);
     let few = flow.pending.messages < MESSAGES && flow.pending.bytes < BYTES;
-    if few && !begins && u64::from(flow.pending.messages) * SHARE < flow.messages {
+    if few && !begins && flow.pending.messages * SHARE < flow.messages {
         return;
     }
     let Some(pod) = maps::pod(flow.own.pod) else { return };

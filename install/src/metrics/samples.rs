@@ -122,6 +122,7 @@ pub fn of_pods(counters: &Counters) -> Vec<Sample> {
             observed,
             left,
             refused,
+            brief,
             ..
         } = reasons;
         samples.extend([
@@ -137,6 +138,7 @@ pub fn of_pods(counters: &Counters) -> Vec<Sample> {
             (name, "observed", observed),
             (name, "left", left),
             (name, "refused", refused),
+            (name, "brief", brief),
         ]);
     }
     samples.push(("shunt_foretold_bytes_total", "", foretold_bytes));

@@ -2,7 +2,15 @@
 
 use super::{Cookie, PodId};
 
-/// Value of the listeners map, which accepted sockets inherit.
+/// Key of the listeners map: whoever of a pod listens on a port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Listening {
+    pub pod: PodId,
+    pub port: u64,
+}
+
+/// Value of the listeners map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listener {
@@ -13,6 +21,7 @@ pub struct Listener {
     pub obscure: u32,
     /// Address of its `struct sock`, by which its mode is found; 0: user space has found it.
     pub sock: u64,
+    pub cookie: Cookie,
 }
 
 impl Listener {
@@ -26,6 +35,8 @@ impl Listener {
 
 /// Entries of the pairs map where a node has few processors.
 pub const MIN_PAIRS: usize = 8192;
+/// Likewise of those for sockets that connect, and that listen.
+pub const MIN_WORDS: usize = 4096;
 
 /// Entries of the sockets map, and of those that are watched, where a node has little memory: both ends of 32 Ki
 /// connections.
@@ -98,25 +109,30 @@ pub struct Flow {
     /// Own `write_seq` while nothing goes by TCP: it must not move then.
     pub tcp_seq: u32,
     /// Bytes of kernel memory that may still go into the peer's queue.
-    pub budget: u64,
+    pub budget: u32,
     /// What the budget was when it was last renewed; 0: never. It grows with a reader that reads.
-    pub grant: u64,
+    pub grant: u32,
     /// Jiffies from which on a message is to go by TCP, see `ebpf/src/rules/heartbeat.rs`; 0: not set.
     pub due: u64,
     /// What its pod's counters do not have yet.
     pub pending: Pending,
-    /// Messages that were sent. Read by the peer now and then.
-    pub messages: u64,
+    /// Messages that were sent, modulo 2^32. Read by the peer now and then.
+    pub messages: u32,
     /// Those that are large to `ebpf/src/rules/bulk.rs`. Read by the peer, with `messages`.
-    pub large: u64,
+    pub large: u32,
     /// Bytes that were sent since the peer last sent something.
     pub run: u32,
     /// Bytes that were handed over, modulo 2^32.
     pub handed: u32,
-
-    // Written with some messages.
+    // And with some messages.
     /// What TCP had to carry since, as `ebpf/src/rules/bulk.rs` counts it.
-    pub bulk: u64,
+    pub bulk: u32,
+    /// `messages` of the peer when it was last seen to have grown.
+    pub heard: u32,
+    /// `messages` of the peer when `run` began.
+    pub run_after: u32,
+    /// `handed` when the budget was last renewed.
+    pub renewed_at: u32,
 
     // Seldom written.
     /// Not 0 once anything may have been handed to the peer. Read by the peer.
@@ -125,7 +141,9 @@ pub struct Flow {
     pub trusted: u32,
     /// The callback flags that shunt has set for the socket, to be cleared when they are needed no
     /// more.
-    pub callbacks: u32,
+    pub callbacks: u16,
+    /// 1: its socket has been in the sockhash, in this connection or one before.
+    pub was_in: u16,
     /// Like `peer_checked`, for the own program.
     pub own_checked: u64,
     /// Of its pod's [`Policy`](super::Policy), when `peer_trust` was looked up.
@@ -137,21 +155,15 @@ pub struct Flow {
     pub seam: u32,
 
     // Written now and then.
-    /// `messages` of the peer when it was last seen to have grown.
-    pub heard: u64,
-    /// `messages` of the peer when `run` began.
-    pub run_after: u64,
-    /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^64:
+    /// By how much small messages outnumbered large ones when bulk was last looked at, modulo 2^32:
     /// own, and the peer's.
-    pub excess: [u64; 2],
-    /// What of `grant` belongs to messages that were unread then.
-    pub carried: u64,
+    pub excess: [u32; 2],
     /// Bytes that were sent by TCP and counted.
     pub tcp_bytes: u64,
     /// Own `write_seq` up to which they are counted.
     pub counted: u32,
-    /// `handed` when the budget was last renewed.
-    pub renewed_at: u32,
+    /// What of `grant` belongs to messages that were unread when it was renewed.
+    pub carried: u32,
     /// Own `write_seq` plus `messages` at the last look at what was sent.
     pub sent_seq: u32,
     /// The peer's `seam` behind which the reader was told of what is unread.

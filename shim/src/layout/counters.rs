@@ -93,6 +93,8 @@ pub struct Reasons {
     pub left: u64,
     /// The sockhash is full, or the kernel refused.
     pub refused: u64,
+    /// Connections of its program to that port end before the short way has saved what it takes to let them in.
+    pub brief: u64,
     /// Nothing: so that four bits of an index name a counter.
     #[cfg_attr(feature = "std", serde(skip))]
     pub reserved: Reserved,
@@ -100,7 +102,7 @@ pub struct Reasons {
 
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reserved([u64; 4]);
+pub struct Reserved([u64; 3]);
 
 #[cfg(feature = "std")]
 impl core::ops::AddAssign for Reserved {
@@ -120,10 +122,11 @@ impl Reasons {
     pub const OBSERVED: u32 = 9;
     pub const LEFT: u32 = 10;
     pub const REFUSED: u32 = 11;
+    pub const BRIEF: u32 = 12;
 
     pub fn total(&self) -> u64 {
         let Self { learning, sleeps, splices, counts_unread, waits_for_all, .. } = *self;
-        let Self { zerocopy, batches, listener, peer, observed, left, refused, .. } = *self;
+        let Self { zerocopy, batches, listener, peer, observed, left, refused, brief, .. } = *self;
         learning
             + sleeps
             + splices
@@ -136,6 +139,7 @@ impl Reasons {
             + observed
             + left
             + refused
+            + brief
     }
 }
 

@@ -47,6 +47,11 @@ pub struct Habit {
     pub largest: u32,
     /// 1: it looks at bytes with MSG_PEEK before it reads them.
     pub peeks: u32,
+    /// Of those that connect, for the ports of each remainder modulo 16: messages that connections have sent the
+    /// short way, less what it takes to let one in. See `ebpf/src/rules/worth.rs`.
+    pub worth: [i16; 16],
+    /// Connections that were left alone as they are worth nothing.
+    pub left_alone: u32,
 }
 
 /// When the sockets of a program may be handed bytes.
@@ -151,7 +156,7 @@ impl Habit {
     }
 }
 
-/// Socket-local storage of a socket that connects, as its connect(2) has it.
+/// Value of the connecting map: a socket as its connect(2) has it, by its cookie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connecting {
@@ -160,10 +165,18 @@ pub struct Connecting {
     pub blocking: u32,
     /// 1: its task has used io_uring.
     pub io_uring: u32,
-    /// Address of its `struct sock`.
-    pub sock: u64,
-    /// 1: it was in the sockhash, in this connection or one before.
-    pub entered: u64,
+    /// 1: connections like this one end too early to gain anything.
+    pub left_alone: u32,
+    pub reserved: u32,
+}
+
+impl Connecting {
+    /// Whose socket it is.
+    #[inline(always)]
+    pub fn program(&self, pod: PodId) -> Program {
+        let blocking = self.blocking as u16;
+        Program { pod, name: self.name, blocking, ..Program::default() }
+    }
 }
 
 /// Value of the watched map: a socket of an attached pod, by its cookie.

@@ -18,6 +18,8 @@ pub enum Load {
     Beside,
     /// As [`Load::Echo`], each message on a connection of its own.
     Connect,
+    /// As that, with more messages on each.
+    Reconnect,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +43,28 @@ pub struct Measured {
 pub const STALLED: usize = 100;
 
 impl Load {
-    pub const ALL: [Load; 6] =
-        [Load::Echo, Load::Stream, Load::Pauses, Load::SmallBuffers, Load::Beside, Load::Connect];
+    pub const ALL: [Load; 7] = [
+        Load::Echo,
+        Load::Stream,
+        Load::Pauses,
+        Load::SmallBuffers,
+        Load::Beside,
+        Load::Connect,
+        Load::Reconnect,
+    ];
 
     /// Whether the reader's answer is waited for.
     pub fn is_answered(self) -> bool {
-        matches!(self, Load::Echo | Load::Beside | Load::Connect)
+        matches!(self, Load::Echo | Load::Beside | Load::Connect | Load::Reconnect)
+    }
+
+    /// After which a connection ends, and the next begins.
+    pub fn messages(self) -> u64 {
+        match self {
+            Load::Connect => 1,
+            Load::Reconnect => std::env::var("RECONNECT").map_or(16, |n| n.parse().unwrap()),
+            _ => u64::MAX,
+        }
     }
 }
 
@@ -59,6 +77,7 @@ impl fmt::Display for Cell {
             Load::SmallBuffers => "one-way, small buffers",
             Load::Beside => "echo, others stalled",
             Load::Connect => "connect, echo, close",
+            Load::Reconnect => "connect, 16 echoes, close",
         };
         write!(f, "{load} {} x{}", size(self.size), self.connections)
     }

@@ -80,7 +80,7 @@ fn drive(link: Link, cell: Cell, window: Duration, cgroup: &Path) -> Result<Meas
             let connection = &mut connections[event.data() as usize];
             let part = connection.proceed(cell, &message, &mut buffer)?;
             done += part;
-            if cell.load == Load::Connect && part > 0.0 {
+            if connection.messages == cell.load.messages() {
                 *connection = Connection::open(link, cell, &epoll, event.data())?;
                 continue;
             }
@@ -160,7 +160,7 @@ impl Connection {
         }
         (self.sent, self.received) = (0, 0);
         self.messages += 1;
-        if cell.load == Load::Echo {
+        if self.messages < cell.load.messages() {
             self.send(message)?;
         }
         Ok(1.0)

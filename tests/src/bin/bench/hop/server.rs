@@ -105,7 +105,7 @@ impl Connection {
                 return Err(Errno::EPIPE);
             }
             match self.load {
-                Load::Echo | Load::Connect => {
+                Load::Echo | Load::Connect | Load::Reconnect => {
                     self.output.clear();
                     self.output.extend_from_slice(&buffer[..read]);
                     self.sent = 0;

@@ -1,4 +1,4 @@
-//! A connection for each request.
+//! A connection for each request, or for a few.
 
 use crate::{
     bound::Bound,
@@ -26,12 +26,13 @@ const DISTANCES: [(Distance, &str, &[Way]); 2] = [
 struct Both(Vec<HopStage>, usize);
 
 pub fn scene(plan: &Plan) -> Scene {
-    let requests = cells(Load::Connect, &[1024], &[1, 16]);
+    let loads = [Load::Connect, Load::Reconnect];
+    let requests = loads.map(|load| cells(load, &[1024], &[1, 16])).concat();
     let of = DISTANCES.iter().flat_map(|(_, name, ways)| {
         requests.iter().map(move |&cell| {
             let bound = Bound::new(Metric::Requests, Way::Shunt, Way::Plain, 0.98);
             crate::scene::Cell {
-                name: format!("{name}, x{}", cell.connections),
+                name: format!("{name}, {} each, x{}", cell.load.messages(), cell.connections),
                 is_headline: cell.connections == 16,
                 ..of_scene(cell, ways, vec![bound], plan)
             }
@@ -44,7 +45,7 @@ pub fn scene(plan: &Plan) -> Scene {
     Scene {
         name: "connect",
         title: "Connect, request, close",
-        note: "A connection for each request and answer of 1 KB, one or 16 at once.",
+        note: "A connection for each request and answer of 1 KB, or for 16; one or 16 at once.",
         picture: Picture::Nothing,
         open: Box::new(move |_| open(&requests_of, window)),
         ..hop(plan, ways, Distance::Loopback, (requests, of))

@@ -1,0 +1,53 @@
+//! When a socket connects: whose it is, and whether connections like it end too early.
+
+use aya_ebpf::programs::SockOpsContext;
+use shim::layout::{Connecting, PodId, Policy};
+
+use super::handshake;
+use crate::{
+    kernel::{sock, task},
+    rules::worth::{self, Place},
+    state::{
+        callbacks::{self, field},
+        connecting, current, habits,
+    },
+};
+
+/// connect(2): its task is the running one. Of what is left alone no word is left, unless it is to be looked at.
+#[inline(always)]
+pub fn begins(ctx: &SockOpsContext, id: PodId, policy: &Policy) {
+    if handshake::excluded(ctx, policy) {
+        return;
+    }
+    let (Some(name), Some(sock)) = (task::process_name(), current::socket(ctx)) else { return };
+    let blocking = u32::from(!sock::is_nonblocking_socket(sock));
+    let mut word = Connecting { name, blocking, ..Connecting::default() };
+    let place = match habits::of(&word.program(id)) {
+        Some(habit) => worth::judge(habit, handshake::remote_port(ctx)),
+        None => Place::Worth,
+    };
+    if place == Place::Nothing {
+        if let Some(before) = connecting::of(ctx) {
+            before.left_alone = 1;
+        }
+        return;
+    }
+    if place == Place::Unsure {
+        word.left_alone = 1;
+        callbacks::look(ctx);
+    }
+    word.io_uring = task::has_io_uring().into();
+    connecting::leave_word(ctx, &word);
+}
+
+/// One that was left alone sends something, and is looked at.
+#[inline(always)]
+pub fn lasts(ctx: &SockOpsContext) {
+    let Some(connecting) = connecting::of(ctx) else { return };
+    let Some((id, _)) = current::pod(ctx) else { return };
+    if let Some(habit) = habits::of(&connecting.program(id))
+        && worth::lasts(habit, handshake::remote_port(ctx), field!(ctx, data_segs_out))
+    {
+        callbacks::look_no_more(ctx);
+    }
+}
