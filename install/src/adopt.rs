@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shim::{
@@ -25,7 +25,6 @@ use crate::{
     net_d::{self, Own},
     output::{Exit, Output},
     paths, pods,
-    width::count,
 };
 
 /// What Kubernetes' runtimes call a pod's first interface.
@@ -63,8 +62,18 @@ impl Adopt {
         let Adopt { datapath, cni, logs } = &self;
         datapath.may_look()?;
         let adoption = Adoption::new(datapath, cni, logs)?;
-        for pod in adoption.pods() {
-            output.print(&adoption.adopt(&pod));
+        let plugin = cni.bin_dir.join(SHUNT);
+        ensure!(
+            plugin.exists(),
+            "{} is not there: give the --bin-dir of install",
+            plugin.display()
+        );
+        let pods = adoption.pods();
+        for pod in &pods {
+            output.print(&adoption.adopt(pod));
+        }
+        if pods.is_empty() {
+            output.print(&Nobody { adopted: "nobody" });
         }
         // Of those that were accelerated before; the others have done nothing yet.
         if let Some(mut datapath) = Datapath::open(&datapath.pin_path)? {
@@ -192,6 +201,18 @@ impl<'a> Adoption<'a> {
     }
 }
 
+/// No pod was found.
+#[derive(Serialize)]
+struct Nobody {
+    adopted: &'static str,
+}
+
+impl fmt::Display for Nobody {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("no pod of a kubelet runs here; others are accelerated when they are made anew")
+    }
+}
+
 impl fmt::Display for Adopted {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match (&self.namespace, &self.name) {
@@ -200,8 +221,12 @@ impl fmt::Display for Adopted {
         }
         match (self.accelerated, &self.reason) {
             (true, None) => {
-                let listeners = count(self.listeners as u64, "listener");
-                write!(f, "accelerated, and what {listeners} accept from now on")
+                f.write_str("accelerated")?;
+                match self.listeners {
+                    0 => Ok(()),
+                    1 => f.write_str(", and what its listener accepts from now on"),
+                    some => write!(f, ", and what its {some} listeners accept from now on"),
+                }
             }
             (true, Some(but)) => write!(f, "accelerated, but {but}"),
             (false, reason) => {

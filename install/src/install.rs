@@ -141,6 +141,7 @@ impl Order<'_> {
             plan => plan?,
         };
         report.diff = Some(plan.changes.iter().map(|change| change.diff()).collect());
+        report.binary_placed = !node.is_there(Part::Binary);
         report.tell(&plan);
         Ok(Exit::Done)
     }
@@ -252,9 +253,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self.diff.as_deref() {
+            Some("") if self.binary_placed => writeln!(f, "shunt's entry is there already")?,
             Some("") => writeln!(f, "nothing would change: shunt's entry is there already")?,
             Some(diff) => f.write_str(diff)?,
             None => {}
+        }
+        if self.diff.is_some() && self.binary_placed {
+            writeln!(f, "{} would be placed", self.binary.display())?;
         }
         if let Some(why) = &self.cannot_accelerate {
             writeln!(f, "this node cannot accelerate, pods stay plain TCP: {why}")?;

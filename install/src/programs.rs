@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt};
 use serde::Serialize;
 use shim::{
     datapath::Datapath,
-    layout::{BadSigns, Distrust, Habit, PodId, Policy, Waits, text},
+    layout::{BadSigns, Distrust, Habit, PodId, Policy, Waits, Watch, text},
 };
 
 use crate::pods;
@@ -27,6 +27,7 @@ pub struct Known {
 
 pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
     let names = pods::names(datapath)?;
+    let is_watched = datapath.node()?.watch != Watch::Names as u64;
     let policies: HashMap<PodId, Policy> =
         datapath.pods()?.into_iter().map(|(id, pod)| (id, pod.policy)).collect();
     let mut known: Vec<_> = datapath
@@ -36,7 +37,7 @@ pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
         // Those that are trusted by name and were never there say nothing.
         .filter(|(_, habit)| habit.connections > 0)
         .filter_map(|(program, habit)| {
-            let (why, todo) = judge(&habit, policies.get(&program.pod)?);
+            let (why, todo) = judge(&habit, policies.get(&program.pod)?, is_watched);
             let mode = if program.blocking == 1 { ", blocking" } else { "" };
             Some(Known {
                 pod: names.get(&program.pod).cloned().unwrap_or_default(),
@@ -57,13 +58,16 @@ pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
     Ok(known)
 }
 
-fn judge(habit: &Habit, policy: &Policy) -> (&'static str, Option<&'static str>) {
+fn judge(habit: &Habit, policy: &Policy, is_watched: bool) -> (&'static str, Option<&'static str>) {
     match habit.judge(policy) {
         Ok(_) if habit.trusted == Habit::NAMED => ("trusted by name", None),
         Ok(_) => ("trusted", None),
+        Err(Distrust::NotKnownYet) if is_watched => {
+            ("not known yet", Some("wait until it has answered eight requests, or more"))
+        }
         Err(Distrust::NotKnownYet) => (
-            "not known yet",
-            Some("wait for an exchange, or name it in trustedPrograms where none is seen"),
+            "not known",
+            Some("this kernel lets no program be watched: name it in trustedPrograms"),
         ),
         Err(Distrust::Sleeps) => (
             "sleeps in recv(2)",

@@ -81,17 +81,18 @@ fn watch(found: &Found) -> Finding {
 fn fionread(found: &Found) -> Finding {
     const CHECK: &str = "FIONREAD";
     let cases = [
-        (Fionread::TCP_ONLY, "what came by TCP is left out"),
-        (Fionread::REDIRECTED_ONLY, "what took the short way is left out"),
-        (Fionread::BOTH, "not both together"),
-        (Fionread::DRAINED, "not what is left of TCP's"),
+        (Fionread::TCP_ONLY, "what came by TCP"),
+        (Fionread::REDIRECTED_ONLY, "what took the short way"),
+        (Fionread::BOTH, "both together"),
+        (Fionread::DRAINED, "what is left of TCP's bytes after the others"),
     ];
     let wrong: Vec<_> =
         cases.iter().filter(|(case, _)| found.fionread & case == 0).map(|(_, of)| *of).collect();
     if wrong.is_empty() {
         return Finding::ok(CHECK, "counts right: programs that ask it are accelerated too");
     }
-    let found = format!("counts wrong here ({}): programs that ask it stay TCP", wrong.join("; "));
+    let found =
+        format!("counts wrong here: not {}; programs that ask it stay TCP", wrong.join(", nor "));
     Finding::ok(CHECK, found)
 }
 

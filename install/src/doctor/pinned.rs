@@ -27,7 +27,7 @@ pub fn pins(pins: &Path) -> Finding {
     }
     match Datapath::open(pins) {
         Ok(None) => {
-            Finding::ok("pins", "nothing is pinned; that is done when the first pod is made")
+            Finding::ok("pins", "nothing is pinned; `shuntctl install` does that, or the first pod")
         }
         Ok(Some(datapath)) if drain::is_draining(&pins::folder(pins)).unwrap_or(false) => {
             let found = format!("{}, drained: no connection is accelerated", pods(&datapath));

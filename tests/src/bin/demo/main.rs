@@ -141,15 +141,16 @@ fn brief(measured: &Measured) -> String {
 }
 
 fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
+    for (command, output) in &evidence.dumps {
+        println!("\n# {command}\n{output}");
+    }
+    println!("\non/off: the median of the rounds' ratios, and their range");
     for (title, series) in loads {
         println!("\n{title}");
         print_table(table::head(series), &table::comparison(series));
     }
     println!("\nWhich way the bytes went in the last round with shunt");
     print_table(&table::COUNTERS, &table::counters(evidence));
-    for (command, output) in &evidence.dumps {
-        println!("\n# {command}\n{output}");
-    }
 }
 
 fn write(args: &Args, loads: &[(&str, &Series)], evidence: &Evidence) -> Result<()> {
