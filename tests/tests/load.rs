@@ -20,6 +20,8 @@ use tests::{
 const OLD_CONNECTIONS: u64 = 4;
 const PERIOD: Duration = Duration::from_millis(10);
 const REQUEST: usize = 4096;
+/// Of a new connection: with fewer, the next would be left alone.
+const REQUESTS: u32 = 16;
 
 /// What came back right.
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,8 +130,10 @@ where
     let mut connections = 0;
     while goes_on() {
         let mut stream = connect().with_context(|| format!("connection {connections}"))?;
-        let at = request(&mut stream, Pattern { seed: connections }, 0)?;
-        request(&mut stream, Pattern { seed: connections }, at)?;
+        let mut at = 0;
+        for _ in 0..REQUESTS {
+            at = request(&mut stream, Pattern { seed: connections }, at)?;
+        }
         stream.shutdown(Shutdown::Write)?;
         ensure!(stream.read(&mut [0])? == 0, "no end of connection {connections}");
         connections += 1;

@@ -311,7 +311,7 @@ fn one_source_port_to_two_destinations() -> Result<()> {
 fn a_hundred_thousand_connections() -> Result<()> {
     const THREADS: u16 = 8;
     // With fewer, connections are left alone: see `brief`.
-    const EXCHANGES: u64 = 10;
+    const EXCHANGES: u64 = 16;
     let each = scaled(12_500);
     let node = Node::new("many")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);

@@ -12,11 +12,11 @@ use crate::{
 };
 
 /// What it takes, in messages.
-const ENTRY: i32 = 12;
+const ENTRY: i32 = 20;
 /// After sixteen connections that were worth nothing, the next are left alone.
 const LEAST: i32 = -16 * ENTRY;
 /// But one of so many, so that it becomes known when they change.
-const TRIED: u32 = 32;
+const TRIED: u32 = 64;
 /// One of so many that were left alone is looked at, and is not brief if it sends more packets than that: others
 /// may come like it.
 const LOOKED_AT: u32 = 4;

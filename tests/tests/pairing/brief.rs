@@ -78,7 +78,7 @@ pub fn are_left_alone() -> Result<()> {
     ensure!(brief == 0, "{brief} were left alone of those that are long");
 
     // What the long ones have saved is used up first.
-    let saved = 20 * 2 * LONG / 12;
+    let saved = 20 * 2 * LONG / 20;
     connections(&a, (&b, PORT), saved + BRIEF, 1)?;
     let now = of_client()?;
     ensure!(now.1 > BRIEF / 2, "{now:?} of {BRIEF} that are brief, {paired} before");
