@@ -59,7 +59,8 @@ pub fn ends(flow: &Flow, port: u16) {
     let Some(watched) = habits::watched(flow.own.cookie) else { return };
     let program = watched.program;
     let is_accepted = program.port != 0;
-    if flow.own.entered == 0 || is_accepted {
+    // One that has no peer on this node says nothing of others.
+    if flow.own.entered == 0 || is_accepted || flow::peer(flow).is_none() {
         return;
     }
     let Some(habit) = habits::of(&program) else { return };
