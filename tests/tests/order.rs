@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         trial("order::slow_readers", slow_readers),
         trial("order::half_close_each_way", half_close_each_way),
         trial("order::linger_zero", linger_zero),
+        trial("order::reset_before_accept", reset_before_accept),
         trial("order::killed_ends", killed_ends),
         trial("order::killed_listener", killed_listener),
         trial("order::write_after_close", write_after_close),
@@ -251,6 +252,54 @@ fn linger_zero() -> Result<()> {
         assert_eq!(reader, (0, "ConnectionReset".to_owned()));
     }
     pods.took_part()?;
+    Ok(())
+}
+
+/// Before the server accepts: it reads what TCP would have given, from the first byte on.
+fn reset_before_accept() -> Result<()> {
+    const SENT: usize = 30_000;
+    let mut node = Node::new("early")?;
+    node.poll_in_blocking_mode();
+    let pods = Pods::on(node)?;
+    // What is more than TCP's buffers hold does not all arrive.
+    for total in [SENT, 300_000] {
+        let read = pods.same(|a, b, mode| {
+            let (listening, gone) = (Signal::new()?, Signal::new()?);
+            let server = b.spawn(|| {
+                let listener = listen((b.ipv4, PORT), mode)?;
+                listening.raise()?;
+                gone.wait()?;
+                let mut stream = Stream::accept(&listener, mode)?;
+                stream.patience = Duration::from_secs(10);
+                let mut all = Vec::new();
+                let end =
+                    stream.read_to_end(&mut all).map_err(|error| format!("{:?}", error.kind()));
+                THERE.check(0, &all)?;
+                Ok((all.len() == SENT, all.is_empty(), end.err()))
+            })?;
+            listening.wait()?;
+            a.run(|| {
+                let stream = Stream::connect((b.ipv4, PORT), mode)?;
+                let off = libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&stream.socket, sockopt::Linger, &off)?;
+                stream.socket.set_nonblocking(true)?;
+                let mut bytes = vec![0; total];
+                THERE.fill(0, &mut bytes);
+                let mut sent = 0;
+                while let Ok(more @ 1..) =
+                    (&stream.socket).write(&bytes[sent..total.min(sent + 10_000)])
+                {
+                    sent += more;
+                }
+                thread::sleep(Duration::from_millis(200));
+                Ok(())
+            })?;
+            gone.raise()?;
+            server.join()
+        })?;
+        let reset = Some("ConnectionReset".to_owned());
+        ensure!(read == (total == SENT, false, reset), "{total}: {read:?}");
+    }
     Ok(())
 }
 

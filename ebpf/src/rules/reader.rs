@@ -30,12 +30,9 @@ pub fn check(flow: &mut Flow, shown: &Shown) -> Result<(), Why> {
     if may_leave && !sock::is_nonblocking_socket(flow.own.sock) {
         return Err(Why::Blocking);
     }
-    // Where its program is known in any mode, it need not be accepted yet.
+    // A reset before it is accepted ends its place in the sockhash, and what it was handed would be lost.
     if flow.peer_file == 0 {
-        flow.peer_file = sock::file(peer).unwrap_or(0);
-        if flow.peer_file == 0 && flow.peer_trust < Trust::Awake as u16 {
-            return Err(Why::NotAccepted);
-        }
+        flow.peer_file = sock::file(peer).ok_or(Why::NotAccepted)?;
     }
     let first = flow.mode != Flow::SHUNT && flow.fed == 0;
     if first {
@@ -65,8 +62,7 @@ pub fn check(flow: &mut Flow, shown: &Shown) -> Result<(), Why> {
 
 #[inline(always)]
 fn sleeps(flow: &Flow) -> bool {
-    flow.peer_file != 0
-        && flow.peer_trust != Trust::Always as u16
+    flow.peer_trust != Trust::Always as u16
         && !sock::is_nonblocking(flow.peer_file)
         && (flow.peer_trust == Trust::NonBlocking as u16 || is_seen_asleep(flow.peer))
 }

@@ -3,7 +3,7 @@
 pub enum Why {
     /// The peer is not known yet.
     NotMet,
-    /// The peer was not accepted yet, so that its mode is not known.
+    /// The peer was not accepted yet.
     NotAccepted,
     /// The order rule does not allow the short way yet.
     Unread,
