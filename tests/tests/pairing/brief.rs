@@ -39,7 +39,7 @@ fn serve(pod: &Pod, ports: [u16; 2], listening: &Signal) -> Result<()> {
                 }
             });
         }
-        Ok(listening.raise()?)
+        listening.raise()
     })
 }
 
