@@ -33,8 +33,9 @@ pub fn end(flow: &mut Flow, pod: &mut Pod, program: &Program, waits: bool) -> Re
     let Some(habit) = habits::of_or_new(pod, program) else { return Err(Reasons::LEARNING) };
     habit.connections = habit.connections.saturating_add(1);
     let known = habit.judge(&pod.policy);
-    // There is nothing more to be learnt of who is known to need TCP.
-    let may_learn = !known.is_err_and(|why| why != Distrust::NotKnownYet);
+    // There is nothing more to be learnt of who is known to need TCP. Of those that sleep others may never block.
+    let may_learn =
+        !known.is_err_and(|why| !matches!(why, Distrust::NotKnownYet | Distrust::Sleeps));
     if may_learn && !habits::watch(&flow.own, program) {
         return Err(Reasons::LEARNING);
     }
