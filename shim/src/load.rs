@@ -187,7 +187,7 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     loader.load(OBJECT).context("cannot create the maps")
 }
 
-/// Entries of an LRU map. Such an map gives each processor 128 free ones, old kernels even where nothing is left
+/// Entries of an LRU map. Such a map gives each processor 128 free ones, old kernels even where nothing is left
 /// for others, which then lose what they have just written.
 fn lru(least: usize) -> u32 {
     let processors = online_cpus().map_or(0, |all| all.len());

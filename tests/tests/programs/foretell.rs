@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::node::Node;
 
-/// Points of a hundred: what is sent before the accept goes by TCP, which is the half of a connection with one request.
-const NEAR: u64 = 20;
+/// Points of a hundred.
+const NEAR: u64 = 5;
 
 /// Tries a program where shunt only looks on, and where it accelerates.
 ///

@@ -88,12 +88,11 @@ const REDIS_CLIENT: &str = r#"
 
 const MEMCACHED_CLIENT: &str = r#"
     at="--servers=$IP:$PORT"
-    for size in $(printf '%s\n' $SIZES | sort -u); do
-        # Each call is a connection, and few are known by the first.
-        for call in $([ $MODE != first ] || seq 4) last; do
-            memccp $at --set $size
-            memccat $at $size | sha256sum
-        done
+    sizes=$(printf '%s\n' $SIZES | sort -nu)
+    # Each call is a connection, and few are known by the first. What comes before the accept goes by TCP: the smallest.
+    for call in $([ $MODE != first ] || seq 4) last; do
+        memccp $at --set $sizes
+        for size in $sizes; do memccat $at $size | sha256sum; done
     done
     [ $MODE != keep ] || memccat $at $SIZES $SIZES $SIZES | sha256sum
     memcexist $at 1024 && echo there"#;

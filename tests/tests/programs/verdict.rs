@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, env, time::Duration};
 use tests::node::Node;
 
 /// Of a hundred messages, those that must take the short way.
-pub const MOST: u64 = 80;
+pub const MOST: u64 = 90;
 
 /// Plays a program twice and puts what came of it into the table.
 ///
