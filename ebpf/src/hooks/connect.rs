@@ -1,7 +1,7 @@
 //! When a socket connects: whose it is, and whether connections like it end too early.
 
 use aya_ebpf::programs::SockOpsContext;
-use shim::layout::{Connecting, PodId, Policy};
+use shim::layout::{Connecting, Flow, PodId, Policy};
 
 use super::handshake;
 use crate::{
@@ -49,5 +49,14 @@ pub fn lasts(ctx: &SockOpsContext) {
         && worth::lasts(habit, handshake::remote_port(ctx), field!(ctx, data_segs_out))
     {
         callbacks::look_no_more(ctx);
+    }
+}
+
+/// One that was not left alone ends. Who accepted it has left no word.
+#[inline(always)]
+pub fn ends(ctx: &SockOpsContext, flow: &Flow) {
+    if let Some(connecting) = connecting::of(ctx) {
+        let packets = field!(ctx, data_segs_out).saturating_add(field!(ctx, data_segs_in));
+        worth::ends(flow, &connecting.program(flow.own.pod), handshake::remote_port(ctx), packets);
     }
 }

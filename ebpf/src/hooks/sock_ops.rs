@@ -15,7 +15,7 @@ use shim::layout::{Counters, Flow, Habit, Pod, PodId, Program, Reasons};
 use super::{connect, handshake};
 use crate::{
     kernel::{psock, sock, task},
-    rules::{budget, bulk, stay, trust, wakeup, worth},
+    rules::{budget, bulk, stay, trust, wakeup},
     state::{
         callbacks::{self, field},
         current, flow, habits, listener,
@@ -69,7 +69,7 @@ fn lives(ctx: &SockOpsContext, op: u32) {
 #[inline(always)]
 fn goes_on(ctx: &SockOpsContext, flow: &mut Flow, op: u32) {
     if op == BPF_SOCK_OPS_STATE_CB && state_before(ctx) == BPF_TCP_ESTABLISHED {
-        worth::ends(flow, handshake::remote_port(ctx));
+        connect::ends(ctx, flow);
     }
     match op {
         BPF_SOCK_OPS_RTO_CB => budget::notice_timeout(flow),

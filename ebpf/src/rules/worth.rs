@@ -4,7 +4,7 @@
 
 use core::mem::offset_of;
 
-use shim::layout::{Flow, Habit};
+use shim::layout::{Flow, Habit, Program};
 
 use crate::{
     kernel::fields,
@@ -53,19 +53,21 @@ pub fn lasts(habit: &mut Habit, port: u16, packets: u32) -> bool {
     packets > BRIEF
 }
 
-/// A connection begins to end; both ends know still what they have sent.
+/// A connection begins to end; both ends know still what they have sent. `packets`: of its data, both ways.
 #[inline(always)]
-pub fn ends(flow: &Flow, port: u16) {
-    let Some(watched) = habits::watched(flow.own.cookie) else { return };
-    let program = watched.program;
-    let is_accepted = program.port != 0;
+pub fn ends(flow: &Flow, program: &Program, port: u16, packets: u32) {
     // One that has no peer on this node says nothing of others.
-    if flow.own.entered == 0 || is_accepted || flow::peer(flow).is_none() {
+    if flow::peer(flow).is_none() {
         return;
     }
-    let Some(habit) = habits::of(&program) else { return };
-    let own = if flow.fed != 0 { flow.messages } else { 0 };
-    let gained = own.saturating_add(peers_messages(flow)).min(i16::MAX as u32) as i32;
+    let Some(habit) = habits::of(program) else { return };
+    let messages = match flow.own.entered {
+        // It cost less, but all of that for nothing if it ends early.
+        0 => packets,
+        _ if flow.fed != 0 => flow.messages.saturating_add(peers_messages(flow)),
+        _ => peers_messages(flow),
+    };
+    let gained = messages.min(i16::MAX as u32) as i32;
     let worth = of(habit, port);
     *worth = (i32::from(*worth) + gained - ENTRY).clamp(LEAST, i16::MAX.into()) as i16;
 }

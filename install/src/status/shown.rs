@@ -31,10 +31,13 @@ impl fmt::Display for Report {
         if self.observing {
             writeln!(
                 f,
-                "connections are only looked at; `shuntctl mode accelerate` accelerates them"
+                "connections are only looked at, and counted when they end; `shuntctl mode accelerate` accelerates them"
             )?;
         }
         if let Some(programs) = &self.programs {
+            if programs.is_empty() {
+                return write!(f, "no program has connected or accepted yet");
+            }
             return programs.iter().try_for_each(|known| writeln!(f, "{known}"));
         }
         let made = count(node.accelerated, "pod");

@@ -92,18 +92,27 @@ fn main() -> Result<()> {
     println!("{}\n", plan.text(&scenes));
     let bench =
         Bench { plan, envoy: envoy::mount(&args.envoy)?, fortio: envoy::mount(&args.fortio)? };
-    let report = measure(&scenes, &bench)?;
+    let (report, failed) = measure(&scenes, &bench)?;
     print(&report);
     save(&args.out, "report.json", &report.to_json()?)?;
-    save(&args.out, "report.html", &html::page(&report))
+    save(&args.out, "report.html", &html::page(&report))?;
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
 }
 
-fn measure(scenes: &[Scene], bench: &Bench) -> Result<Report> {
+/// Also which scenes have failed, and why. The others are measured all the same.
+fn measure(scenes: &[Scene], bench: &Bench) -> Result<(Report, Vec<String>)> {
     let since = Instant::now();
     let mut progress = Progress::of(bench.plan.takes(scenes).as_secs_f64());
-    let (mut reports, mut notes, mut spent) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut reports, mut notes, mut spent, mut failed) = (vec![], vec![], vec![], vec![]);
     for scene in scenes {
-        let (report, meanwhile) = run::run(scene, bench, &mut progress)?;
+        let (report, meanwhile) = match run::run(scene, bench, &mut progress) {
+            Ok(measured) => measured,
+            Err(error) => {
+                failed.push(format!("{error:#}"));
+                continue;
+            }
+        };
         println!("\n{}\n", report.title);
         let table = Table::of(&report);
         table::print(&table.head, &table.rows);
@@ -115,7 +124,8 @@ fn measure(scenes: &[Scene], bench: &Bench) -> Result<Report> {
         reports.push(report);
     }
     notes.extend(cpu::note_of_others(spent.into_iter()));
-    Ok(Report {
+    notes.extend(failed.clone());
+    let report = Report {
         command: format!(
             "make bench ARGS=\"{}\"",
             env::args().skip(1).collect::<Vec<_>>().join(" ")
@@ -129,7 +139,8 @@ fn measure(scenes: &[Scene], bench: &Bench) -> Result<Report> {
         seconds: since.elapsed().as_secs(),
         scenes: reports,
         notes,
-    })
+    };
+    Ok((report, failed))
 }
 
 fn print(report: &Report) {

@@ -21,7 +21,7 @@ impl Plan {
     pub fn new(quick: bool) -> Self {
         let millis = Duration::from_millis;
         match quick {
-            false => Self { rounds: 5, window: millis(400), hop_window: millis(150), quick },
+            false => Self { rounds: 5, window: millis(400), hop_window: millis(130), quick },
             true => Self { rounds: 2, window: millis(250), hop_window: millis(100), quick },
         }
     }

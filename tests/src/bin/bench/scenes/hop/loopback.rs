@@ -18,13 +18,12 @@ use crate::{
 const BOUNDED: [Way; 3] = [Way::Plain, Way::Unix, Way::Shunt];
 const ALL: [Way; 4] = [Way::Plain, Way::Unix, Way::Shunt, Way::Naive];
 
-fn usual(plan: &Plan, load: Load) -> Vec<Cell> {
-    let connections = plan.pick(&[1, 64], &[1, 4, 8, 64]);
-    cells(load, &plan.pick(&QUICK_SIZES, &SIZES), &connections)
+fn usual(plan: &Plan, load: Load, connections: &[usize]) -> Vec<Cell> {
+    cells(load, &plan.pick(&QUICK_SIZES, &SIZES), &plan.pick(&[1, 64], connections))
 }
 
 pub fn echo(plan: &Plan) -> Scene {
-    let cells = usual(plan, Load::Echo);
+    let cells = usual(plan, Load::Echo, &[1, 4, 8, 64]);
     let of = cells.iter().map(|&cell| {
         let mut bounds = bounds(cell, &ALL);
         let is_headline = (cell.size, cell.connections) == (1024, 64);
@@ -43,7 +42,7 @@ pub fn echo(plan: &Plan) -> Scene {
 }
 
 pub fn one_way(plan: &Plan) -> Scene {
-    let cells = usual(plan, Load::Stream);
+    let cells = usual(plan, Load::Stream, &[1, 4, 64]);
     let of = cells.iter().map(|&it| of_scene(it, &BOUNDED, bounds(it, &BOUNDED), plan)).collect();
     Scene {
         name: "hop-oneway",

@@ -1,6 +1,6 @@
 //! Very many connections that are open and say nothing, in as many processes as the limit of open files asks for.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -58,8 +58,14 @@ impl Crowd {
             crowd.0.push(client.spawn(|| connect(to, share, &open))?);
             all_open.push(open);
         }
-        for open in all_open {
-            open.wait().context("connections do not become open")?;
+        if let Err(error) = all_open.iter().try_for_each(Signal::wait) {
+            // Of one that has failed, if one has.
+            for task in crowd.0 {
+                if !task.runs_after(Duration::ZERO)? {
+                    task.join()?;
+                }
+            }
+            return Err(error.context("connections do not become open"));
         }
         Ok(crowd)
     }
