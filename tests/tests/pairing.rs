@@ -50,6 +50,7 @@ pub fn tests() -> Vec<Trial> {
         trial("pairing::one_source_port_to_two_destinations", one_source_port_to_two_destinations),
         trial("pairing::a_hundred_thousand_connections", a_hundred_thousand_connections),
         trial("pairing::brief_ones_are_left_alone", brief::are_left_alone),
+        trial("pairing::brief_ones_are_looked_at_no_more", brief::are_looked_at_no_more),
         trial("pairing::a_socket_that_connects_again", a_socket_that_connects_again),
         trial("pairing::what_leaves_the_node_never_enters", what_leaves_the_node_never_enters),
         trial("pairing::kept_while_many_others_connect", kept::while_many_others_connect),

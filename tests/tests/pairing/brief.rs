@@ -13,6 +13,8 @@ use tests::{
     traffic::{Mode::NonBlocking, PORT, Pattern, Stream, listen},
 };
 
+/// Of another remainder modulo 16.
+const OTHER: u16 = PORT + 1;
 const BRIEF: u64 = 300;
 const LONG: u64 = 100;
 const SIZE: usize = 200;
@@ -60,8 +62,6 @@ fn connections(from: &Pod, to: (&Pod, u16), number: u64, exchanges: u64) -> Resu
 }
 
 pub fn are_left_alone() -> Result<()> {
-    // Of different remainders modulo 16.
-    const OTHER: u16 = PORT + 1;
     let node = Node::new("brief")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let listening = Signal::new()?;
@@ -94,5 +94,34 @@ pub fn are_left_alone() -> Result<()> {
     let now = of_client()?;
     ensure!(now == (before.0 + 8, before.1), "{now:?} after {before:?}: still left alone");
     ensure!(node.sockets()?.is_empty(), "sockets left in the sockhash");
+    Ok(())
+}
+
+/// Those that take no part, too: it costs them something to be looked at.
+pub fn are_looked_at_no_more() -> Result<()> {
+    let mut node = Node::new("looked")?;
+    node.conf.insert("mode".into(), "observe".into());
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let listening = Signal::new()?;
+    let _server = b.spawn(|| serve(&b, [PORT, OTHER], &listening))?;
+    listening.wait()?;
+    let seen = || -> Result<(u64, u64)> {
+        let Counters { plain, .. } = node.counters(&a)?;
+        Ok((plain.observed, plain.brief))
+    };
+    connections(&a, (&b, PORT), BRIEF, 1)?;
+    let now = seen()?;
+    ensure!(now.1 > BRIEF / 2, "{now:?} of {BRIEF} that are brief");
+    ensure!(now.0 + now.1 == BRIEF, "{now:?} of {BRIEF}");
+
+    connections(&a, (&b, OTHER), LONG, LONG)?;
+    ensure!(seen()? == (now.0 + LONG, now.1), "of those that are long some were left alone");
+
+    // One of four is looked at, and seen to last.
+    connections(&a, (&b, PORT), 8, LONG)?;
+    let before = seen()?;
+    connections(&a, (&b, PORT), 8, LONG)?;
+    let now = seen()?;
+    ensure!(now == (before.0 + 8, before.1), "{now:?} after {before:?}: still left alone");
     Ok(())
 }
