@@ -137,9 +137,9 @@ fuzz: setup
 	@scripts/setup fuzz
 	scripts/fuzz $(SECONDS)
 
+# What they are built from comes slowly: both at once.
 lint: setup
-	@scripts/setup lint
-	@scripts/setup helm
+	@scripts/setup lint & lint=$$!; scripts/setup helm && wait $$lint
 	scripts/layers
 	$(foreach workspace,$(WORKSPACES),cargo fmt --all --check --manifest-path $(workspace) &&) true
 	cargo clippy --all-targets -- -D warnings

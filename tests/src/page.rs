@@ -10,8 +10,10 @@ h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin-top:2rem}svg{wi
 figure{margin:1.5rem 0 .5rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.85rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .35rem;white-space:nowrap;text-align:right;border-bottom:1px solid #d1d9e0}
-th:first-child,td:first-child{text-align:left}pre{font-size:.75rem}.note{color:#59636e}
-@media(prefers-color-scheme:dark){body{color:#f0f6fc;background:#0d1117}th,td{border-color:#3d444d}.note{color:#9198a1}}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:6.5rem;position:sticky;left:0;background:#fff}
+pre{font-size:.75rem}.note{color:#59636e}
+@media(prefers-color-scheme:dark){body{color:#f0f6fc;background:#0d1117}th,td{border-color:#3d444d}
+th:first-child,td:first-child{background:#0d1117}.note{color:#9198a1}}
 ";
 
 /// `body` follows the heading.
