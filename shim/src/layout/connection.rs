@@ -18,7 +18,9 @@ pub struct Listener {
     pub kind: u32,
     /// 1: its task used io_uring, so that its mode does not tell how what it accepts is read; or user space has
     /// found it in blocking mode.
-    pub obscure: u32,
+    pub obscure: u16,
+    /// 1: nobody listened there when it began to, and nothing was accepted since.
+    pub is_new: u16,
     /// Address of its `struct sock`, by which its mode is found; 0: user space has found it.
     pub sock: u64,
     pub cookie: Cookie,
