@@ -25,8 +25,11 @@ use std::{
 use conf::Conf;
 use env::{Call, Verb};
 use error::Error;
+use nix::sys::signal::{SigSet, Signal};
 
 fn main() -> ExitCode {
+    // Where no file may grow (RLIMIT_FSIZE), the log's write is to fail, and not to end the process.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
     let mut cni_version = version::NEWEST;
     let (answer, mut code) = match error::contain(|| answer(&mut cni_version)) {
         Ok(answer) => (answer, ExitCode::SUCCESS),

@@ -109,7 +109,7 @@ pub fn passive(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     let listener = listener::of(ctx, id);
     let waits = listener.is_none_or(listener::waits);
     // Who listens without blocking has the sockets without, too.
-    if listener::is_first(ctx, id) && waits && pod.policy.blocking == 0 {
+    if listener::is_new(ctx, id) && waits && pod.policy.blocking == 0 {
         habits::may_be_another(&program);
     }
     let admitted = admit::listener(listener).and_then(|()| admit::end(flow, pod, &program, waits));

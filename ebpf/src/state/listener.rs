@@ -19,16 +19,14 @@ pub fn mark(ctx: &SockOpsContext, pod: PodId) {
         Listener::PLAIN
     };
     let mut obscure = u16::from(task::has_io_uring());
-    let mut is_new = 1;
     if let Some(other) = of(ctx, pod).filter(|other| is_there(*other)) {
         // Which of them accepts a socket is not known.
-        obscure |= other.obscure;
-        is_new = other.is_new;
+        obscure |= u16::from(waits(other));
         if other.kind != Listener::PLAIN {
             kind = other.kind;
         }
     }
-    let listener = Listener { kind, obscure, is_new, sock, cookie: flow::cookie(ctx) };
+    let listener = Listener { kind, obscure, is_new: 1, sock, cookie: flow::cookie(ctx) };
     let _ = LISTENERS.insert(key(ctx, pod), listener, BPF_ANY.into());
 }
 
@@ -39,17 +37,18 @@ pub fn of(ctx: &SockOpsContext, pod: PodId) -> Option<Listener> {
     unsafe { LISTENERS.get(key(ctx, pod)) }.copied()
 }
 
-/// Whether that is the first connection to a listener that came after all others on that port had gone.
+/// Whether nothing was accepted on that port since the last socket began to listen there, which may be another
+/// program's.
 #[inline(always)]
-pub fn is_first(ctx: &SockOpsContext, pod: PodId) -> bool {
+pub fn is_new(ctx: &SockOpsContext, pod: PodId) -> bool {
     let Some(listener) = LISTENERS.get_ptr_mut(key(ctx, pod)) else { return false };
     // SAFETY: the kernel keeps the value until the program ends; its words are whole at any time.
     let listener = unsafe { &mut *listener };
-    let is_first = listener.is_new != 0;
-    if is_first {
+    let is_new = listener.is_new != 0;
+    if is_new {
         listener.is_new = 0;
     }
-    is_first
+    is_new
 }
 
 #[inline(always)]

@@ -93,10 +93,12 @@ runtime_type = "io.containerd.runc.v2"
         }
     }
 
-    /// Adds to an error what it and the containers have logged.
+    /// Adds to an error what it, `watch` and the containers have logged, and what shunt knows.
     pub fn told<T>(&self, done: Result<T>) -> Result<T> {
         done.map_err(|error| {
-            let log = self.host.root.run("tail -n 20 /srv/containerd.log; tail /srv/log/*/* || :");
+            let log = self.host.root.run(
+                "tail -n 20 /srv/containerd.log; tail /srv/watch.log /srv/log/*/*; /srv/shunt/shuntctl status || :",
+            );
             anyhow!("{error:#}\n{}", log.unwrap_or_else(|error| format!("{error:#}")))
         })
     }

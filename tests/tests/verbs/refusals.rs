@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use nix::mount::{MsFlags, mount, umount};
+use nix::{
+    mount::{MsFlags, mount, umount},
+    sys::resource::{Resource::RLIMIT_FSIZE, getrlimit, setrlimit},
+};
 use serde_json::{Map, Value, json};
 use shim::{layout::NotAccelerated, lock::Lock};
 use std::{fs, path::Path, time::Duration};
@@ -174,5 +177,12 @@ fn log_that_cannot_be_written() -> Result<()> {
         let pod = node.pod_with(spec)?;
         ensure!(is_accelerated(&node, &pod)?, "{path}");
     }
-    Ok(())
+    let pod = node.pod("b")?;
+    let conf = conf(&pod)?;
+    let (soft, hard) = getrlimit(RLIMIT_FSIZE)?;
+    // No file may grow.
+    setrlimit(RLIMIT_FSIZE, 0, hard)?;
+    let done = shunt("ADD", &pod.call, &conf);
+    setrlimit(RLIMIT_FSIZE, soft, hard)?;
+    done.map(drop)
 }
