@@ -46,6 +46,7 @@ pub fn tests() -> Vec<Trial> {
         trial("trust::goes_with_the_pod_or_with_a_few", gone::or_with_a_few),
         trial("trust::goes_with_a_pod_whose_programs_stay", gone::with_a_pod_whose_programs_stay),
         trial("trust::goes_with_who_listened", next::sleeps),
+        trial("trust::goes_with_who_joins", next::sleeps_beside),
         trial("trust::is_only_foretold_where_one_observes", is_only_foretold_where_one_observes),
     ]
 }
