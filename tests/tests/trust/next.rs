@@ -85,7 +85,10 @@ pub fn sleeps_beside() -> Result<()> {
             Ok(())
         })?);
         listening.wait()?;
-        a.run(|| Ok(drop(Stream::connect((b.ipv4, PORT), Blocking)?)))
+        a.run(|| {
+            Stream::connect((b.ipv4, PORT), Blocking)?;
+            Ok(())
+        })
     })
 }
 
