@@ -2,6 +2,7 @@
 
 mod gone;
 mod named;
+mod next;
 mod tolerant;
 
 use anyhow::{Result, ensure};
@@ -44,6 +45,8 @@ pub fn tests() -> Vec<Trial> {
         trial("trust::goes_with_the_pod", gone::with_the_pod),
         trial("trust::goes_with_the_pod_or_with_a_few", gone::or_with_a_few),
         trial("trust::goes_with_a_pod_whose_programs_stay", gone::with_a_pod_whose_programs_stay),
+        trial("trust::goes_with_who_listened", next::sleeps),
+        trial("trust::goes_with_who_joins", next::sleeps_beside),
         trial("trust::is_only_foretold_where_one_observes", is_only_foretold_where_one_observes),
     ]
 }
@@ -137,7 +140,9 @@ fn comes_with_an_exchange() -> Result<()> {
 fn reaches_who_polls_first() -> Result<()> {
     let node = Node::learning("polls")?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
-    is_accelerated(&node, (&b, &a), Blocking, polled)
+    let [first, second] = next::accepts(&node, (&b, &a))?;
+    ensure!(second - first >= 2 * ROUNDS * 9 / 10, "{first} and {second} messages");
+    Ok(())
 }
 
 fn sleepers_have_none() -> Result<()> {

@@ -61,6 +61,18 @@ pub fn is_named_no_more(program: &Program) {
     }
 }
 
+/// What was learnt of who listened there before is not known of who does now: it may sleep.
+#[inline(always)]
+pub fn may_be_another(program: &Program) {
+    if let Some(habit) = of(program)
+        && habit.trusted == Habit::LEARNED
+        && habit.tolerant == 0
+    {
+        (habit.trusted, habit.exchanges) = (0, 0);
+        changed();
+    }
+}
+
 /// Watches a socket of that program. False: there is no room, so nothing would be seen of it.
 #[inline(always)]
 pub fn watch(own: &End, program: &Program) -> bool {

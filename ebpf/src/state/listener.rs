@@ -18,15 +18,15 @@ pub fn mark(ctx: &SockOpsContext, pod: PodId) {
     } else {
         Listener::PLAIN
     };
-    let mut obscure = u32::from(task::has_io_uring());
+    let mut obscure = u16::from(task::has_io_uring());
     if let Some(other) = of(ctx, pod).filter(|other| is_there(*other)) {
         // Which of them accepts a socket is not known.
-        obscure |= other.obscure;
+        obscure |= u16::from(waits(other));
         if other.kind != Listener::PLAIN {
             kind = other.kind;
         }
     }
-    let listener = Listener { kind, obscure, sock, cookie: flow::cookie(ctx) };
+    let listener = Listener { kind, obscure, is_new: 1, sock, cookie: flow::cookie(ctx) };
     let _ = LISTENERS.insert(key(ctx, pod), listener, BPF_ANY.into());
 }
 
@@ -37,15 +37,29 @@ pub fn of(ctx: &SockOpsContext, pod: PodId) -> Option<Listener> {
     unsafe { LISTENERS.get(key(ctx, pod)) }.copied()
 }
 
+/// Whether nothing was accepted on that port since the last socket began to listen there, which may be another
+/// program's.
+#[inline(always)]
+pub fn is_new(ctx: &SockOpsContext, pod: PodId) -> bool {
+    let Some(listener) = LISTENERS.get_ptr_mut(key(ctx, pod)) else { return false };
+    // SAFETY: the kernel keeps the value until the program ends; its words are whole at any time.
+    let listener = unsafe { &mut *listener };
+    let is_new = listener.is_new != 0;
+    if is_new {
+        listener.is_new = 0;
+    }
+    is_new
+}
+
 #[inline(always)]
 fn key(ctx: &SockOpsContext, pod: PodId) -> Listening {
     Listening { pod, port: field!(ctx, local_port).into() }
 }
 
-/// Nobody knows of those that user space has found.
+/// Nobody knows of those that user space has found. One that is closed may look as before for a while.
 #[inline(always)]
-fn is_there(listener: Listener) -> bool {
-    listener.sock == 0 || sock::cookie(listener.sock) == Some(listener.cookie)
+fn is_there(Listener { sock, cookie, .. }: Listener) -> bool {
+    sock == 0 || sock::cookie(sock) == Some(cookie) && !sock::has_no_owner(sock)
 }
 
 /// Whether what it accepts may be in blocking mode, or is read through io_uring: who listens without blocking

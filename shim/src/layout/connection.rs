@@ -16,9 +16,11 @@ pub struct Listening {
 pub struct Listener {
     /// [`Listener::PLAIN`], [`Listener::MPTCP`] or [`Listener::FOREIGN`].
     pub kind: u32,
-    /// 1: its task used io_uring, so that its mode does not tell how what it accepts is read; or user space has
-    /// found it in blocking mode.
-    pub obscure: u32,
+    /// 1: its task used io_uring, so that its mode does not tell how what it accepts is read; or it was in blocking
+    /// mode as user space has found it, or as another began to listen there.
+    pub obscure: u16,
+    /// 1: nothing was accepted since it began to listen.
+    pub is_new: u16,
     /// Address of its `struct sock`, by which its mode is found; 0: user space has found it.
     pub sock: u64,
     pub cookie: Cookie,
