@@ -4,7 +4,7 @@ use aya_ebpf::programs::SkMsgContext;
 use shim::layout::*;
 
 use crate::{
-    rules::{budget, bulk, heartbeat, order, overruled, reader, size, trust, verdict::Why},
+    rules::{budget, bulk, heartbeat, order, overruled, reader, size, trust, tunnel, verdict::Why},
     state::{
         flow,
         maps::{self, add},
@@ -17,6 +17,7 @@ pub fn run(ctx: &SkMsgContext) {
     let Some(flow) = flow::flow(ctx) else { return };
     let size = size(ctx);
     flow.messages = flow.messages.wrapping_add(1);
+    tunnel::look_for(ctx, flow);
     let before = flow.mode;
     let verdict = decide(ctx, flow, size);
     bulk::notice(flow, size, &verdict);

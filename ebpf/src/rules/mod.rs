@@ -11,6 +11,7 @@ pub mod reader;
 pub mod size;
 pub mod stay;
 pub mod trust;
+pub mod tunnel;
 pub mod verdict;
 pub mod wakeup;
 pub mod worth;

@@ -103,7 +103,7 @@ fn postgresql(place: &Place) -> Result<String> {
     ))
 }
 
-/// A daemon's module, down and up, whole and as a difference.
+/// A daemon's module, listed, down and up, whole and as a difference.
 fn rsync(place: &Place) -> Result<String> {
     fs::write(
         place.dir.join("rsyncd.conf"),
@@ -116,6 +116,7 @@ fn rsync(place: &Place) -> Result<String> {
         r#"
         at=rsync://$IP:8730/files
         digest() { (cd $1; find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum); }
+        for what in large data asyncio; do rsync -r --list-only $at/$what; done | awk '{print $2, $5}' | sha256sum
         rsync -a $at/ down
         [ "$(digest down)" = "$(digest served)" ] && echo down
         echo more >>down/large

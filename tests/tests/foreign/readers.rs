@@ -14,6 +14,9 @@ pub fn tests() -> Vec<Trial> {
     vec![
         one("haproxy", haproxy),
         one("go_proxy", go_proxy),
+        trial("programs::go_tunnels", || {
+            compare("go_tunnels", Expect::Shunted(100_000), go_tunnels)
+        }),
         one("gunicorn", gunicorn),
         one("java_available", java_available),
     ]
@@ -43,6 +46,15 @@ fn go_proxy(place: &Place) -> Result<String> {
     let _origin = place.serve(8091, "python3.11 origin.py 8091")?;
     let _proxy = place.serve(8090, "env GODEBUG=multipathtcp=0 go-proxy :8090 127.0.0.1:8091")?;
     place.run(DIGESTS)
+}
+
+/// A proxy that is known by its answers when it splices for the first time.
+fn go_tunnels(place: &Place) -> Result<String> {
+    file(place, "tunnels.py", include_str!("tunnels.py"))?;
+    file(place, "echo.py", include_str!("echo.py"))?;
+    let _echo = place.serve(8091, "python3.11 echo.py 8091")?;
+    let _proxy = place.serve(8090, "env GODEBUG=multipathtcp=0 go-proxy :8090")?;
+    place.run("python3.11 tunnels.py $IP:8090 127.0.0.1:8091")
 }
 
 /// Workers of the kind `sync`, that sleep until a request comes.

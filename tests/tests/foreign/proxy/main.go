@@ -1,4 +1,5 @@
-// Passes connections to its port on to another address, with io.Copy both ways: that splices.
+// Passes connections to its port on to another address, with io.Copy both ways: that splices. Without such an
+// address to that of a CONNECT.
 package main
 
 import (
@@ -13,6 +14,9 @@ func pass(from, to net.Conn) {
 }
 
 func main() {
+	if len(os.Args) == 2 {
+		panic(serveTunnels(os.Args[1]))
+	}
 	listener, err := net.Listen("tcp", os.Args[1])
 	if err != nil {
 		panic(err)
