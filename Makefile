@@ -109,7 +109,7 @@ test-kernels: root setup
 	@$(if $(filter runtimes,$(TEST)),scripts/setup envoy && scripts/setup runtimes bookworm)
 	$(BINARIES)
 	$(if $(filter programs runtimes,$(TEST)),,$(if $(filter $(NATIVE),$(ARCH)),tests/other-layout))
-	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" ARCH=$(ARCH) tests/kernels/run $(KERNEL)
+	ARGS="$(ARGS)" TEST="$(TEST)" CGROUPS="$(CGROUPS)" PROFILE="$(PROFILE)" ARCH=$(ARCH) tests/kernels/run $(KERNEL)
 
 # Under 25 minutes; ARGS=--quick in under 4, ARGS=--list for the scenes, ARGS="--only mesh-tcp" for one.
 bench: root setup
