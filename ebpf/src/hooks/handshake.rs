@@ -108,9 +108,12 @@ pub fn passive(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     let program = Program { pod: id, port, ..Program::default() };
     let listener = listener::of(ctx, id);
     let waits = listener.is_none_or(listener::waits);
-    // Who listens without blocking has the sockets without, too.
-    if listener::is_new(ctx, id) && waits && pod.policy.blocking == 0 {
-        habits::may_be_another(&program);
+    if listener.is_some_and(|listener| listener.is_new != 0) {
+        listener::accepts(ctx, id);
+        // Who listens without blocking has the sockets without, too.
+        if waits && pod.policy.blocking == 0 {
+            habits::may_be_another(&program);
+        }
     }
     let admitted = admit::listener(listener).and_then(|()| admit::end(flow, pod, &program, waits));
     let admitted = admitted.and(if peer.entered != 0 { Ok(()) } else { Err(Reasons::PEER) });

@@ -37,18 +37,13 @@ pub fn of(ctx: &SockOpsContext, pod: PodId) -> Option<Listener> {
     unsafe { LISTENERS.get(key(ctx, pod)) }.copied()
 }
 
-/// Whether nothing was accepted on that port since the last socket began to listen there, which may be another
-/// program's.
+/// Something is accepted there.
 #[inline(always)]
-pub fn is_new(ctx: &SockOpsContext, pod: PodId) -> bool {
-    let Some(listener) = LISTENERS.get_ptr_mut(key(ctx, pod)) else { return false };
-    // SAFETY: the kernel keeps the value until the program ends; its words are whole at any time.
-    let listener = unsafe { &mut *listener };
-    let is_new = listener.is_new != 0;
-    if is_new {
-        listener.is_new = 0;
+pub fn accepts(ctx: &SockOpsContext, pod: PodId) {
+    if let Some(listener) = LISTENERS.get_ptr_mut(key(ctx, pod)) {
+        // SAFETY: the kernel keeps the value until the program ends; its words are whole at any time.
+        unsafe { (*listener).is_new = 0 };
     }
-    is_new
 }
 
 #[inline(always)]
