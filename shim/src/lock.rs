@@ -38,7 +38,8 @@ impl Lock {
                 Err((_, Errno::EAGAIN)) => bail!("{} is held by another process", path.display()),
                 Err((_, errno)) => bail!("cannot lock {}: {errno}", path.display()),
             };
-            sleep(Duration::from_millis(5));
+            // Who holds it does so for a millisecond or two.
+            sleep(Duration::from_millis(1));
         }
     }
 }

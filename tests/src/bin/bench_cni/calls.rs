@@ -47,29 +47,30 @@ pub fn tuning(pod: &Bare, verb: &str) -> Result<Option<Value>> {
     cni::answer(&cni::invoke(&cni::find("tuning")?, &pod.call.env(verb), conf.as_bytes())?)
 }
 
-/// All callers at once, each so often.
+/// So often: all callers make one call at once, each of the same verb, as on a node that starts or is drained.
 pub fn measure(callers: &[Caller], times: u32, plugin: Plugin) -> Result<Times> {
-    let work = |caller: &Caller| -> Result<Vec<Times>> {
-        (0..times)
-            .map(|_| {
-                // No pod has another's, and one that comes again is what costs more.
-                cgroup::remove(&caller.0.cgroup)?;
-                fs::create_dir(&caller.0.cgroup)?;
-                let mut took = Times::default();
-                for (verb, took) in VERBS.iter().zip(&mut took) {
-                    let start = Instant::now();
-                    plugin(&caller.0, verb).context(*verb)?;
-                    *took = start.elapsed().as_secs_f64() * 1e3;
-                }
-                Ok(took)
-            })
-            .collect()
+    let mut took: [Vec<f64>; VERBS.len()] = Default::default();
+    for _ in 0..times {
+        for Caller(pod) in callers {
+            // No pod has another's, and one that comes again is what costs more.
+            cgroup::remove(&pod.cgroup)?;
+            fs::create_dir(&pod.cgroup)?;
+        }
+        for (verb, took) in VERBS.iter().zip(&mut took) {
+            took.extend(at_once(callers, |pod| plugin(pod, verb).map(drop).context(*verb))?);
+        }
+    }
+    Ok(took.map(|took| median(&took)))
+}
+
+/// Milliseconds of each.
+fn at_once(callers: &[Caller], call: impl Fn(&Bare) -> Result<()> + Sync) -> Result<Vec<f64>> {
+    let timed = |pod| {
+        let start = Instant::now();
+        call(pod).map(|()| start.elapsed().as_secs_f64() * 1e3)
     };
-    let took = thread::scope(|scope| {
-        let callers: Vec<_> = callers.iter().map(|it| scope.spawn(move || work(it))).collect();
-        let took = callers.into_iter().map(|it| it.join().map_err(|_| anyhow!("panicked"))?);
-        took.collect::<Result<Vec<_>>>()
-    })?
-    .concat();
-    Ok(std::array::from_fn(|verb| median(&took.iter().map(|it| it[verb]).collect::<Vec<_>>())))
+    thread::scope(|scope| {
+        let calls = callers.iter().map(|it| scope.spawn(|| timed(&it.0))).collect::<Vec<_>>();
+        calls.into_iter().map(|it| it.join().map_err(|_| anyhow!("panicked"))?).collect()
+    })
 }
