@@ -19,7 +19,7 @@ use nix::sys::sysinfo::sysinfo;
 
 use crate::{
     bpf, btf,
-    layout::{Fionread, MIN_PAIRS, MIN_SOCKETS, MIN_WORDS, Node, Watch, name},
+    layout::{Fionread, MIN_LISTENERS, MIN_PAIRS, MIN_SOCKETS, Node, Watch, name},
     pins,
     refusal::Refusal,
     watchers::{self, Found},
@@ -172,9 +172,7 @@ fn create(pins: Option<&Path>, watch: Watch, fionread: u64) -> anyhow::Result<Eb
     // A sockhash with 8-byte values is a type that aya has no wrapper for.
     loader.allow_unsupported_maps().override_global("OFFSETS", &offsets, true);
     loader.map_max_entries(name::PAIRS, lru(MIN_PAIRS));
-    for map in [name::CONNECTING, name::LISTENERS] {
-        loader.map_max_entries(map, lru(MIN_WORDS));
-    }
+    loader.map_max_entries(name::LISTENERS, lru(MIN_LISTENERS));
     let memory = sysinfo().context("sysinfo")?.ram_total();
     for map in [name::SOCKETS, name::WATCHED] {
         loader.map_max_entries(map, sockets(memory));

@@ -1,17 +1,36 @@
 //! What a socket that connects leaves word of, as only then its task is the running one.
+//!
+//! Its place is another's too, who may write there at the same moment: then either is as if it had left none.
 
-use aya_ebpf::{bindings::BPF_ANY, programs::SockOpsContext};
-use shim::layout::Connecting;
+use core::ptr;
+
+use aya_ebpf::programs::SockOpsContext;
+use shim::layout::{Connecting, Cookie, MAX_CONNECTING};
 
 use super::{flow, maps::CONNECTING};
 
 #[inline(always)]
 pub fn of<'a>(ctx: &SockOpsContext) -> Option<&'a mut Connecting> {
-    // SAFETY: the kernel keeps the value until the program ends, or gives it to another socket: then it is wrong.
-    CONNECTING.get_ptr_mut(flow::cookie(ctx)).map(|word| unsafe { &mut *word })
+    let cookie = flow::cookie(ctx);
+    place(cookie).filter(|word| word.cookie == cookie)
 }
 
 #[inline(always)]
 pub fn leave_word(ctx: &SockOpsContext, word: &Connecting) {
-    let _ = CONNECTING.insert(flow::cookie(ctx), word, BPF_ANY.into());
+    let cookie = flow::cookie(ctx);
+    let Some(place) = place(cookie) else { return };
+    // SAFETY: volatile, so that it is nobody's while it is written.
+    unsafe { ptr::write_volatile(&raw mut place.cookie, 0) };
+    *place = Connecting { cookie: 0, ..*word };
+    // SAFETY: as above.
+    unsafe { ptr::write_volatile(&raw mut place.cookie, cookie) };
+}
+
+/// Sockets that are made one after another have different ones.
+#[inline(always)]
+fn place<'a>(cookie: Cookie) -> Option<&'a mut Connecting> {
+    // SAFETY: the words of an array's value are whole at any time.
+    CONNECTING
+        .get_ptr_mut((cookie % MAX_CONNECTING as u64) as u32)
+        .map(|word| unsafe { &mut *word })
 }

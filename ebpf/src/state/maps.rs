@@ -27,11 +27,12 @@ pub static WATCHED: HashMap<Cookie, Watched, MIN_SOCKETS, ON_DEMAND> = HashMap::
 pub static CHANGES: Array<u64, 1> = Array::new();
 #[btf_map(name = "observing")]
 pub static OBSERVING: Array<u32, 1> = Array::new();
-/// No storage of sockets, here and for listeners, as that is taken and given back for each connection.
+/// No storage of sockets, here and for listeners, as that is taken and given back for each connection; and no
+/// hash, as each connection that leaves the node pays for what is written here.
 #[btf_map(name = "connecting")]
-pub static CONNECTING: LruHashMap<Cookie, Connecting, MIN_WORDS> = LruHashMap::new();
+pub static CONNECTING: Array<Connecting, MAX_CONNECTING> = Array::new();
 #[btf_map(name = "listeners")]
-pub static LISTENERS: LruHashMap<Listening, Listener, MIN_WORDS> = LruHashMap::new();
+pub static LISTENERS: LruHashMap<Listening, Listener, MIN_LISTENERS> = LruHashMap::new();
 #[btf_map(name = "node")]
 pub static NODE: Array<Node, 1> = Array::new();
 #[btf_map(name = "draining")]

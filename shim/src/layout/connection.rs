@@ -37,8 +37,10 @@ impl Listener {
 
 /// Entries of the pairs map where a node has few processors.
 pub const MIN_PAIRS: usize = 8192;
-/// Likewise of those for sockets that connect, and that listen.
-pub const MIN_WORDS: usize = 4096;
+/// Likewise of that for sockets that listen.
+pub const MIN_LISTENERS: usize = 4096;
+/// Entries of the connecting map. The kernel gives cookies to each processor by 4096.
+pub const MAX_CONNECTING: usize = 8192;
 
 /// Entries of the sockets map, and of those that are watched, where a node has little memory: both ends of 32 Ki
 /// connections.

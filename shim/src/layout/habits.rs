@@ -1,6 +1,6 @@
 //! What is known of programs: how they read from their sockets, as seen on plain TCP.
 
-use super::{PodId, Policy};
+use super::{Cookie, PodId, Policy};
 
 /// TASK_COMM_LEN of linux/sched.h.
 pub const MAX_PROGRAM: usize = 16;
@@ -156,10 +156,12 @@ impl Habit {
     }
 }
 
-/// Value of the connecting map: a socket as its connect(2) has it, by its cookie.
+/// Value of the connecting map: a socket as its connect(2) has it, until another takes its place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connecting {
+    /// Whose it is; its remainder by [`MAX_CONNECTING`](super::MAX_CONNECTING) is its place.
+    pub cookie: Cookie,
     pub name: [u8; MAX_PROGRAM],
     /// 1: in blocking mode.
     pub blocking: u32,

@@ -9,9 +9,9 @@ pub const SOCKETS: &str = "sockets";
 pub const PAIRS: &str = "pairs";
 /// Socket-local storage: what is known of a socket's connection.
 pub const FLOWS: &str = "flows";
-/// Socket-local storage of listeners, inherited by what they accept.
+/// By pod and port: who listens there.
 pub const LISTENERS: &str = "listeners";
-/// Socket-local storage: whose a socket is that connects.
+/// Whose a socket is that connects.
 pub const CONNECTING: &str = "connecting";
 /// Per pod, by its id: addresses, policy, counters.
 pub const PODS: &str = "pods";
