@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt};
 use serde::Serialize;
 use shim::{
     datapath::Datapath,
-    layout::{BadSigns, Distrust, Habit, PodId, Policy, Waits, Watch, text},
+    layout::{BadSigns, Distrust, Habit, PodId, Policy, Trust, Waits, Watch, text},
 };
 
 use crate::pods;
@@ -61,6 +61,9 @@ pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
 fn judge(habit: &Habit, policy: &Policy, is_watched: bool) -> (&'static str, Option<&'static str>) {
     match habit.judge(policy) {
         Ok(_) if habit.trusted == Habit::NAMED => ("trusted by name", None),
+        Ok(Trust::NonBlocking) if habit.waits.sleeps > 0 => {
+            ("trusted, but for its sockets in blocking mode, as some slept in recv(2)", None)
+        }
         Ok(_) => ("trusted", None),
         Err(Distrust::NotKnownYet) if is_watched => {
             ("not known yet", Some("wait until it has answered eight requests, or more"))
@@ -107,5 +110,20 @@ impl fmt::Display for Known {
             self.pod, self.program, self.why
         )?;
         self.todo.iter().try_for_each(|todo| write!(f, "; {todo}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sleeps_on_some_sockets_is_not_told_to_be_trusted_with_all() {
+        let waits = Waits { nonblocking: 1, ..Waits::default() };
+        let never_blocks = Habit { trusted: Habit::LEARNED, waits, ..Habit::default() };
+        let sleeps = Habit { waits: Waits { sleeps: 1, ..waits }, ..never_blocks };
+        let told = |habit| judge(habit, &Policy::default(), true).0;
+        assert_eq!(told(&never_blocks), "trusted");
+        assert!(told(&sleeps).contains("but for its sockets in blocking mode"));
     }
 }

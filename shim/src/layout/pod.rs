@@ -30,7 +30,7 @@ pub struct Pod {
 
 /// What a pod's configuration says, read by the programs.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Bytes of kernel memory that one direction of one connection may queue at its reader,
     /// where the application has not set the socket's buffers.
