@@ -21,7 +21,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{net_dirs, paths::Cni};
+use crate::{conflist::SHUNT, net_dirs, paths::Cni};
 
 /// In a pod, its uid: the manifest sets it.
 pub const POD: &str = "SHUNT_POD";
@@ -182,8 +182,14 @@ pub fn tells_of_binary(lock_file: &Path) -> bool {
 }
 
 /// Where a claim that nobody has to hold says that the binary is.
-pub fn bin_dir(lock_file: &Path) -> Option<PathBuf> {
+fn bin_dir(lock_file: &Path) -> Option<PathBuf> {
     unheld(lock_file).bin_dir
+}
+
+/// The folder where the plugin is, if it is not in this one.
+pub fn elsewhere(lock_file: &Path, own: &Path) -> Option<PathBuf> {
+    let has = |dir: &Path| dir.join(SHUNT).exists();
+    bin_dir(lock_file).filter(|dir| !has(own) && has(dir))
 }
 
 /// What the file says; nothing where it is not there or cannot be parsed.

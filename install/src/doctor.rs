@@ -46,7 +46,8 @@ pub fn findings(datapath: &paths::Datapath, cni: &paths::Cni) -> Vec<Finding> {
     findings.extend([kernel::jit(), pinned::bpffs(&datapath.pin_path), cgroups::cgroups()]);
     findings.extend([cgroups::foreign_programs(), cgroups::neighbours()]);
     findings.extend([cgroups::net_cls(), kernel::mptcp(), pinned::pins(&datapath.pin_path)]);
-    findings.extend([pinned::lock(&datapath.lock_file), in_list::conflist(cni)]);
+    findings
+        .extend([pinned::lock(&datapath.lock_file), in_list::conflist(cni, &datapath.lock_file)]);
     findings
 }
 

@@ -18,6 +18,7 @@ mod keeper;
 mod keys;
 mod libcni;
 mod links;
+mod made_with;
 mod metrics;
 mod mode;
 mod net_d;

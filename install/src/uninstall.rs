@@ -17,9 +17,9 @@ use serde_json::Value;
 use crate::{
     binary,
     claim::{self, Claimed, Purpose},
-    conflist::SHUNT,
     daemon_set,
     drain::Patience,
+    made_with,
     net_d::derived::is_derived,
     output::{Exit, Output},
     paths::{Cni, Datapath},
@@ -51,9 +51,13 @@ pub struct Uninstall {
     settle: Duration,
     #[command(flatten)]
     patience: Patience,
-    /// Leave the binary, for runtimes that call what a pod was made with (CRI-O), until those are gone
+    /// Leave the binary, for runtimes that call what a pod was made with (CRI-O, podman), until those are gone. So it
+    /// does by itself where libcni's cache has such a pod
     #[arg(long)]
     keep_binary: bool,
+    /// libcni's cache
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/cni")]
+    cni_cache: PathBuf,
     /// In a pod: do nothing as long as there is this DaemonSet in its namespace
     #[arg(long, value_name = "NAME")]
     unless_daemonset: Option<String>,
@@ -65,6 +69,8 @@ pub struct Leave<'a> {
     pub settle: Duration,
     pub patience: Patience,
     pub keep_binary: bool,
+    /// Pods that still need the binary.
+    pub needed_by: &'a dyn Fn() -> Vec<String>,
 }
 
 impl Uninstall {
@@ -77,9 +83,11 @@ impl Uninstall {
             output.print(&report);
             return Ok(Exit::Done);
         }
-        let Self { cni, datapath, settle, patience, keep_binary, .. } = self;
-        let net_dir = cni.net_dir.clone();
-        let leave = Leave { net_dir: &net_dir, settle, patience, keep_binary };
+        let Self { cni, datapath, settle, patience, keep_binary, cni_cache, .. } = self;
+        let (net_dir, skips) = (cni.net_dir.clone(), cni.reader(&[]).skips);
+        let needed_by = || made_with::pods(&cni_cache, skips);
+        let leave =
+            Leave { net_dir: &net_dir, settle, patience, keep_binary, needed_by: &needed_by };
         let host = Host { cni, datapath, source: PathBuf::new() };
         let exit = host
             .datapath
@@ -137,11 +145,15 @@ impl Leave<'_> {
         // Now, as another call would not know them any more.
         report.removed.extend(logs(&entries)?);
         let mut binary_stays = report.wanted_by.is_some();
+        if !binary_stays && node.is_there(Part::Binary) {
+            report.needed_by = (self.needed_by)();
+        }
+        let keeps = self.keep_binary || !report.needed_by.is_empty();
         for part in [Part::Unfinished, Part::Binary, Part::NetDirs, Part::Pins, Part::LockFile] {
             let path = node.path_of(part);
             match part {
                 Part::Binary | Part::NetDirs if binary_stays => continue,
-                Part::Binary if self.keep_binary => {
+                Part::Binary if keeps => {
                     node.forget(&claim)?;
                     report.kept = Some(path);
                     binary_stays = true;
@@ -277,9 +289,8 @@ fn place(entry: &Value) -> (PathBuf, PathBuf) {
 /// Lists name another's plugin of that name.
 fn has_own_plugin(host: &Host) -> Result<()> {
     let plugin = host.path_of(Part::Binary);
-    if let Some(bin_dir) = claim::bin_dir(&host.datapath.lock_file) {
-        let is_elsewhere = !plugin.exists() && bin_dir.join(SHUNT).exists();
-        ensure!(!is_elsewhere, "the plugin is in {0}: give --bin-dir {0}", bin_dir.display());
+    if let Some(dir) = claim::elsewhere(&host.datapath.lock_file, &host.cni.bin_dir) {
+        bail!("the plugin is in {0}: give --bin-dir {0}", dir.display());
     }
     let is_anothers = !claim::tells_of_binary(&host.datapath.lock_file)
         && binary::is_anothers(&plugin).with_context(|| plugin.display().to_string())?;

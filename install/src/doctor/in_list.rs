@@ -1,7 +1,9 @@
 //! Whether the runtime calls shunt, and whether that can be called.
 
+use std::path::Path;
+
 use crate::{
-    binary,
+    binary, claim,
     conflist::SHUNT,
     disk::Disk,
     entry::{Beside, Wanted},
@@ -11,8 +13,13 @@ use crate::{
 
 use super::Finding;
 
-pub fn conflist(cni: &paths::Cni) -> Finding {
+pub fn conflist(cni: &paths::Cni, lock_file: &Path) -> Finding {
     const CHECK: &str = "conflist";
+    if let Some(dir) = claim::elsewhere(lock_file, &cni.bin_dir) {
+        let (found, todo) =
+            (format!("the plugin is in {}", dir.display()), "give that as --bin-dir");
+        return Finding::limited(CHECK, found, todo);
+    }
     let Own { list, entry, .. } = match net_d::entry(&Disk, &cni.net_dir) {
         Ok(own) => own,
         Err(why) => return Finding::limited(CHECK, format!("{why:#}"), "call `shuntctl install`"),

@@ -13,6 +13,8 @@ pub struct Report {
     pub shared: BTreeSet<PathBuf>,
     pub removed: Vec<PathBuf>,
     pub kept: Option<PathBuf>,
+    /// Pods that the runtime deletes with the list that they were made with.
+    pub needed_by: Vec<String>,
     /// What could not be removed, and why.
     pub stays: Vec<String>,
     pub waits_for: Option<String>,
@@ -64,6 +66,13 @@ impl fmt::Display for Report {
             (Some(what), _) => writeln!(
                 f,
                 "{what}: the plugin and the programs stay; call `shuntctl uninstall` again"
+            ),
+            (None, Some(kept)) if !self.needed_by.is_empty() => writeln!(
+                f,
+                "{} is kept, as the runtime calls it for pods that were made with it: {}; call `shuntctl uninstall` \
+                 again when those are gone",
+                kept.display(),
+                self.needed_by.join(", ")
             ),
             (None, Some(kept)) => writeln!(
                 f,
