@@ -17,7 +17,7 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{cni::Chain, shuntctl, task::PATIENCE, trial};
+use tests::{cni::Chain, node::Node, shuntctl, task::PATIENCE, trial};
 
 pub fn tests() -> Vec<Trial> {
     let here = vec![
@@ -116,6 +116,16 @@ fn where_the_runtime_looks() -> Result<()> {
     let told = refused.json["error"].as_str().is_some_and(|error| error.contains("--bin-dir"));
     ensure!(refused.code == 1 && told, "{refused:?}");
     ensure!(fs::read_to_string(host.list())? == host.primary(0));
+    fs::write(host.bin_dir.join("bridge"), "")?;
+    ensure!(host.install(&[])?.code == 0);
+    // Who forgets the option is told of it, and not that no pod can be made.
+    let Node { pins, lock, dir, .. } = &host.node;
+    let mut doctor = shuntctl::command()?;
+    doctor.arg("doctor").arg("--net-dir").arg(&host.net_dir).arg("--bin-dir").arg(dir);
+    let doctor = doctor.arg("--pin-path").arg(pins).arg("--lock-file").arg(lock).output()?;
+    let told = String::from_utf8(doctor.stdout)?;
+    let is_told = told.contains(&format!("the plugin is in {}", host.bin_dir.display()));
+    ensure!(is_told && !told.contains("no pod can be made"), "{told}");
     Ok(())
 }
 
