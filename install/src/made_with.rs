@@ -11,6 +11,9 @@ use crate::conflist;
 /// libcni's own, below its `CacheDir`.
 const RESULTS: &str = "results";
 
+/// Bytes. A list has a few thousand.
+const MOST: u64 = 1 << 20;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Cached {
@@ -41,6 +44,9 @@ impl Cached {
 /// Pods that still need the plugin. `all`: also those that podman has not made, as CRI-O made them.
 pub fn pods(cache: &Path, all: bool) -> Vec<String> {
     let files = fs::read_dir(cache.join(RESULTS)).into_iter().flatten().flatten();
+    // Others' may be anything: a fifo would be waited for.
+    let files =
+        files.filter(|file| file.metadata().is_ok_and(|it| it.is_file() && it.len() < MOST));
     let cached = files.filter_map(|file| {
         let cached: Cached = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
         let name = match cached.podmans() {
