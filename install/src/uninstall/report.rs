@@ -13,7 +13,7 @@ pub struct Report {
     pub shared: BTreeSet<PathBuf>,
     pub removed: Vec<PathBuf>,
     pub kept: Option<PathBuf>,
-    /// Pods that the runtime deletes with the list that they were made with.
+    /// Pods that the runtime deletes with the list that they were made with, and files that may tell of such.
     pub needed_by: Vec<String>,
     /// What could not be removed, and why.
     pub stays: Vec<String>,
@@ -72,7 +72,7 @@ impl fmt::Display for Report {
                 "{} is kept, as the runtime calls it for pods that were made with it: {}; call `shuntctl uninstall` \
                  again when those are gone",
                 kept.display(),
-                self.needed_by.join(", ")
+                self.needed_by.join(", ").escape_debug()
             ),
             (None, Some(kept)) => writeln!(
                 f,
