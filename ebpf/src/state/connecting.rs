@@ -1,6 +1,7 @@
 //! What a socket that connects leaves word of, as only then its task is the running one.
 //!
-//! Its place is another's too, who may write there at the same moment: then either is as if it had left none.
+//! Its place is another's too. Whose word was overwritten has left none; what two write at the same moment may be of
+//! both, and wrong, as a value of a hash that forgets is when it goes to another.
 
 use core::ptr;
 
