@@ -8,6 +8,7 @@ mod lockdown;
 mod pinned;
 
 use finding::{Finding, Verdict};
+use nix::{errno::Errno, unistd::geteuid};
 
 use crate::{
     output::{Exit, Output},
@@ -29,12 +30,16 @@ impl Doctor {
     pub fn run(self, output: Output) -> anyhow::Result<Exit> {
         self.datapath.may_look()?;
         let mut findings = findings(&self.datapath, &self.cni);
+        let cannot = findings.iter().any(|finding| finding.verdict == Verdict::No);
+        if cannot && !geteuid().is_root() {
+            let why = "cannot find out whether this node can accelerate";
+            return Err(anyhow::Error::from(Errno::EPERM).context(why));
+        }
         if !output.verbose {
             findings.iter_mut().for_each(|finding| finding.detail = None);
         }
         output.print(&verdict(&findings));
         findings.iter().for_each(|finding| output.print(finding));
-        let cannot = findings.iter().any(|finding| finding.verdict == Verdict::No);
         Ok(if cannot { Exit::CannotAccelerate } else { Exit::Done })
     }
 }
@@ -42,7 +47,7 @@ impl Doctor {
 /// All that can be known before a pod comes.
 pub fn findings(datapath: &paths::Datapath, cni: &paths::Cni) -> Vec<Finding> {
     let mut findings = vec![kernel::kernel(), lockdown::lockdown(), kernel::fields()];
-    findings.extend(kernel::programs());
+    findings.extend(kernel::programs(pinned::watch(&datapath.pin_path)));
     findings.extend([kernel::jit(), pinned::bpffs(&datapath.pin_path), cgroups::cgroups()]);
     findings.extend([cgroups::foreign_programs(), cgroups::neighbours()]);
     findings.extend([cgroups::net_cls(), kernel::mptcp(), pinned::pins(&datapath.pin_path)]);

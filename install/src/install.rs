@@ -7,21 +7,25 @@ use serde::Serialize;
 
 use crate::{
     adopt::Adopt,
+    bin_dirs,
     binary::{self, Binary},
-    claim::{Claimed, Purpose},
+    claim::{self, Claimed, Purpose},
+    disk::Disk,
     drain::Patience,
     entry::{Entry, Wanted},
     net_d::{Plan, Reader, Unready},
     output::{self, Exit, Output, Stopped},
     paths::{Cni, Datapath},
     pods::Logs,
-    unable,
+    settings, unable,
     upgrade::Upgrade,
     world::{Host, Part, World},
 };
 
 /// How long the datapath may be locked by a plugin.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// A plugin that every runtime has.
+const LOOPBACK: &str = "loopback";
 /// Between two looks for a primary's configuration.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -72,6 +76,10 @@ pub struct Report {
     /// Of a dry run.
     diff: Option<String>,
     waits_for: Option<String>,
+    /// Another folder with the plugin, from an earlier install.
+    also_in: Option<PathBuf>,
+    /// Keys of the entry that count later, and what to do that they count.
+    not_in_force: Vec<&'static str>,
 }
 
 /// What is to be on the node.
@@ -89,8 +97,9 @@ impl Install {
         // A dry run tells what would be missed there.
         ensure!(
             self.dry_run || bin_dir.is_dir(),
-            "{} is not there: --bin-dir says where the runtime looks for plugins",
-            bin_dir.display()
+            "{} is not there; {}",
+            bin_dir.display(),
+            bin_dirs::advice(&Disk, LOOPBACK)
         );
         let source = self.binary.path()?;
         let spoken = binary::versions(&source)?;
@@ -104,11 +113,15 @@ impl Install {
             must_accelerate: self.must_accelerate,
         };
         let mut report = Report::new(&host);
+        report.also_in = claim::elsewhere(&self.datapath.lock_file, bin_dir);
         let exit = match self.dry_run {
             true => order.try_out(&host, &mut report),
             false => order.put(&host, &mut report),
         };
         let exit = exit.map_err(|error| report.stopped(error))?;
+        if !self.dry_run {
+            report.not_in_force = settings::not_in_force(&self.cni.net_dir, &self.datapath)?;
+        }
         output.print(&report);
         if let Some(why) = &report.cannot_accelerate {
             unable::tell(why);
@@ -283,6 +296,13 @@ impl fmt::Display for Report {
         }
         for key in &self.lost_keys {
             writeln!(f, "the entry that was there loses {key}")?;
+        }
+        for key in &self.not_in_force {
+            writeln!(f, "{key}")?;
+        }
+        if let Some(dir) = &self.also_in {
+            let dir = dir.display();
+            writeln!(f, "{dir} has the plugin too: `shuntctl uninstall` leaves that one")?;
         }
         self.waits_for.iter().try_for_each(|what| {
             writeln!(

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod attributes;
+mod bin_dirs;
 mod binary;
 mod change;
 mod claim;

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::{
+    bin_dirs,
     change::Change,
     conflist::{self, Conf},
     entry::Wanted,
@@ -166,8 +167,9 @@ impl Reader<'_> {
         // A runtime that looks for plugins elsewhere would not find shunt, and fail every pod.
         if let Some(first) = conf.first_plugin().filter(|it| !files.has(&self.bin_dir.join(it))) {
             return Err(unusable(anyhow!(
-                "its `{first}` is not in {}; --bin-dir says where the runtime looks for plugins",
-                self.bin_dir.display()
+                "its `{first}` is not in {}; {}",
+                self.bin_dir.display(),
+                bin_dirs::advice(files, &first)
             )));
         }
         Ok(Plan { primary, changes, entry, lost, skipped })

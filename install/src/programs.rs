@@ -70,7 +70,10 @@ fn judge(habit: &Habit, policy: &Policy, is_watched: bool) -> (&'static str, Opt
         }
         Err(Distrust::NotKnownYet) => (
             "not known",
-            Some("this kernel lets no program be watched: name it in trustedPrograms"),
+            Some(
+                "this kernel lets no program be watched: name it in trustedPrograms, by what \
+                 /proc/PID/comm says",
+            ),
         ),
         Err(Distrust::Sleeps) => (
             "sleeps in recv(2)",

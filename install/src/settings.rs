@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde::Deserialize as _;
-use shim::load::Settings;
+use shim::{datapath::Datapath, load::Settings};
 
-use crate::{disk::Disk, entry::Wanted, net_d};
+use crate::{disk::Disk, entry::Wanted, net_d, paths};
 
 /// As the plugin reads them: of the entry that is there, or becomes what is wanted. Without an entry,
 /// or where the plugin would not accept it: the defaults.
@@ -19,4 +19,28 @@ pub fn of_node(net_dir: &Path, wanted: Option<&Wanted>) -> Settings {
         watch: shim::layout::Watch::deserialize(&entry["watch"]).ok(),
         observe: entry["mode"] == "observe",
     }
+}
+
+/// What the entry says otherwise than the programs were loaded, and what to do about it.
+///
+/// # Errors
+/// What is pinned cannot be read.
+pub fn not_in_force(net_dir: &Path, paths: &paths::Datapath) -> anyhow::Result<Vec<&'static str>> {
+    let Some(datapath) = Datapath::open(&paths.pin_path)? else { return Ok(Vec::new()) };
+    let Settings { watch, observe } = of_node(net_dir, None);
+    let loaded = datapath.node()?.watch;
+    let mut told = Vec::new();
+    if watch.is_some_and(|watch| watch as u64 != loaded) {
+        told.push(
+            "the entry's `watch` does not count yet, as the programs are loaded with another, or this kernel \
+             cannot do it: `shuntctl doctor` tells which they have; it changes with `shuntctl uninstall` and \
+             `install` again",
+        );
+    }
+    if observe && !datapath.is_observing()? {
+        told.push(
+            "the entry's `mode` counts from the next load on: `shuntctl mode observe` sets it now",
+        );
+    }
+    Ok(told)
 }

@@ -108,6 +108,8 @@ impl Watch {
         if let Claimed::Held(claim) = watcher.host.claim(Purpose::Install)? {
             drop(claim);
         }
+        let Cni { net_dir, bin_dir, .. } = &cni;
+        log::info!("keeps shunt in {} and {} until SIGTERM", net_dir.display(), bin_dir.display());
         loop {
             // Before looking: what happens from here on wakes it again.
             let most = SLEEPERS.min(self.sweep);

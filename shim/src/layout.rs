@@ -27,7 +27,7 @@ pub use text::*;
 /// Name of this layout, and of its folder below the pin folder: versions of shunt with different
 /// layouts live side by side there. To be changed with anything in this module that a map or a
 /// program of another version would take for something else.
-pub const VERSION: &str = "v8";
+pub const VERSION: &str = "v9";
 
 /// A pod's id: the kernel's id of its cgroup, never reused while the machine is up; or, where it has none of its
 /// own, the inode number of its network namespace.

@@ -54,6 +54,9 @@ pub fn enter(kind: Pins) -> Result<()> {
         "this needs root: it makes network namespaces, cgroups and loads eBPF"
     );
     let code = outside(kind)?;
+    if kind == Pins::Host {
+        println!("The pods are gone, and what else was made for them.");
+    }
     exit(code)
 }
 

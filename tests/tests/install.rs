@@ -17,13 +17,20 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use tests::{cni::Chain, node::Node, shuntctl, task::PATIENCE, trial};
+use tests::{
+    cni::Chain,
+    node::Node,
+    shuntctl::{self, Answer},
+    task::PATIENCE,
+    trial,
+};
 
 pub fn tests() -> Vec<Trial> {
     let here = vec![
         trial("install::pods_are_accelerated_and_nothing_is_left", leaves_nothing),
         trial("install::half_installed_is_taken_off", half_installed),
         trial("install::where_the_runtime_looks", where_the_runtime_looks),
+        trial("install::what_counts_later", what_counts_later),
         trial("install::waits_for_a_primary", waits_for_a_primary),
         trial("install::tells_and_changes_nothing", tells_and_changes_nothing),
         trial("install::a_node_that_cannot_accelerate", cannot_accelerate),
@@ -126,6 +133,37 @@ fn where_the_runtime_looks() -> Result<()> {
     let told = String::from_utf8(doctor.stdout)?;
     let is_told = told.contains(&format!("the plugin is in {}", host.bin_dir.display()));
     ensure!(is_told && !told.contains("no pod can be made"), "{told}");
+    // One that moves leaves the first, and says so.
+    let other = dir.join("other-bin");
+    fs::create_dir(&other)?;
+    fs::write(other.join("bridge"), "")?;
+    let mut moves = shuntctl::command()?;
+    moves.arg("install").arg("--net-dir").arg(&host.net_dir).arg("--bin-dir").arg(&other);
+    moves.arg("--binary").arg(tests::cni::shunt()?);
+    let moved = moves.arg("--pin-path").arg(pins).arg("--lock-file").arg(lock).output()?;
+    let told = String::from_utf8(moved.stdout)?;
+    ensure!(told.contains(&format!("{} has the plugin too", host.bin_dir.display())), "{told}");
+    Ok(())
+}
+
+/// `watch` and `mode` are for who loads the programs: an entry that comes later is not in force, and that is told.
+fn what_counts_later() -> Result<()> {
+    let host = Host::new("later")?;
+    host.write_primary()?;
+    let entry = host.node.dir.join("entry.json");
+    let by = format!("--entry={}", entry.display());
+    let told = |answer: &Answer| answer.json["not_in_force"].as_array().map_or(0, Vec::len);
+    let first = host.install(&[])?;
+    ensure!(first.code == 0 && told(&first) == 0, "{first:?}");
+    fs::write(&entry, r#"{"watch": "syscalls", "mode": "observe"}"#)?;
+    let later = host.install(&[&by])?;
+    ensure!(later.code == 0 && told(&later) == 2, "{later:?}");
+    ensure!(host.uninstall()?.code == 0);
+    let anew = host.install(&[&by])?;
+    ensure!(anew.code == 0 && told(&anew) == 0, "{anew:?}");
+    let doctor = host.shuntctl("doctor", &[])?;
+    let watch = doctor.lines.iter().find(|it| it["check"] == "watch").context("no watch")?;
+    ensure!(watch["verdict"] == "ok", "{watch}");
     Ok(())
 }
 

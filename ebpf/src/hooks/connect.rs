@@ -20,24 +20,26 @@ pub fn begins(ctx: &SockOpsContext, id: PodId, policy: &Policy) {
         return;
     }
     let (Some(name), Some(sock)) = (task::process_name(), current::socket(ctx)) else { return };
-    let blocking = u32::from(!sock::is_nonblocking_socket(sock));
-    let mut word = Connecting { name, blocking, ..Connecting::default() };
-    let place = match habits::of(&word.program(id)) {
+    let is_blocking = !sock::is_nonblocking_socket(sock);
+    let mut own = Connecting { name, is_blocking, ..Connecting::default() };
+    let place = match habits::of(&own.program(id)) {
         Some(habit) => worth::judge(habit, handshake::remote_port(ctx)),
         None => Place::Worth,
     };
     if place == Place::Nothing {
-        if let Some(before) = connecting::of(ctx) {
-            before.left_alone = 1;
+        // It has connected before, when that was not known.
+        if connecting::of(ctx).is_some() {
+            own.is_left_alone = true;
+            connecting::leave_word(ctx, &own);
         }
         return;
     }
     if place == Place::Unsure {
-        word.left_alone = 1;
+        own.is_left_alone = true;
         callbacks::look(ctx);
     }
-    word.io_uring = task::has_io_uring().into();
-    connecting::leave_word(ctx, &word);
+    own.has_io_uring = task::has_io_uring();
+    connecting::leave_word(ctx, &own);
 }
 
 /// One that was left alone sends something, and is looked at.

@@ -44,7 +44,7 @@ pub fn active(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     if !is_local && !is_service(&pod.policy, remote) {
         return add(&mut pod.counters.not_paired.remote, 1);
     }
-    let Some(connecting) = connecting::of(ctx).filter(|word| word.left_alone == 0) else {
+    let Some(connecting) = connecting::of(ctx).filter(|own| !own.is_left_alone) else {
         return add_reason(&mut pod.counters.plain, Reasons::BRIEF, 1);
     };
     let program = connecting.program(id);
@@ -53,7 +53,7 @@ pub fn active(ctx: &SockOpsContext, id: PodId, pod: &mut Pod) {
     };
     flow.tcp_seq = pair.active;
     flow.sent_seq = pair.active;
-    let waits = connecting.blocking | connecting.io_uring != 0;
+    let waits = connecting.is_blocking || connecting.has_io_uring;
     // What is on its way to a socket that was in the sockhash would come out of its next connection.
     let is_new = if flow.was_in == 0 { Ok(()) } else { Err(Reasons::LEFT) };
     let admitted = is_new.and_then(|()| admit::end(flow, pod, &program, waits));

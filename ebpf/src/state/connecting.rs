@@ -1,36 +1,37 @@
 //! What a socket that connects leaves word of, as only then its task is the running one.
 //!
-//! Its place is another's too. Whose word was overwritten has left none; what two write at the same moment may be of
-//! both, and wrong, as a value of a hash that forgets is when it goes to another.
+//! Its place is another's too. Whose word was overwritten, or written by two at the same time, has left none.
 
 use core::ptr;
 
 use aya_ebpf::programs::SockOpsContext;
-use shim::layout::{Connecting, Cookie, MAX_CONNECTING};
+use shim::layout::{Connecting, Cookie, MAX_CONNECTING, Word};
 
 use super::{flow, maps::CONNECTING};
 
 #[inline(always)]
-pub fn of<'a>(ctx: &SockOpsContext) -> Option<&'a mut Connecting> {
+pub fn of(ctx: &SockOpsContext) -> Option<Connecting> {
     let cookie = flow::cookie(ctx);
-    place(cookie).filter(|word| word.cookie == cookie)
+    let place = place(cookie)?;
+    // SAFETY: volatile, so that each part is read whole.
+    let word = core::array::from_fn(|part| unsafe { ptr::read_volatile(&raw const place[part]) });
+    Connecting::of(word, cookie)
 }
 
 #[inline(always)]
-pub fn leave_word(ctx: &SockOpsContext, word: &Connecting) {
+pub fn leave_word(ctx: &SockOpsContext, connecting: &Connecting) {
     let cookie = flow::cookie(ctx);
     let Some(place) = place(cookie) else { return };
-    // SAFETY: volatile, so that it is nobody's while it is written.
-    unsafe { ptr::write_volatile(&raw mut place.cookie, 0) };
-    *place = Connecting { cookie: 0, ..*word };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut place.cookie, cookie) };
+    for (own, part) in place.iter_mut().zip(connecting.word(cookie)) {
+        // SAFETY: volatile, so that each part is written whole.
+        unsafe { ptr::write_volatile(own, part) };
+    }
 }
 
 /// Sockets that are made one after another have different ones.
 #[inline(always)]
-fn place<'a>(cookie: Cookie) -> Option<&'a mut Connecting> {
-    // SAFETY: the words of an array's value are whole at any time.
+fn place<'a>(cookie: Cookie) -> Option<&'a mut Word> {
+    // SAFETY: the parts of an array's value are whole at any time.
     CONNECTING
         .get_ptr_mut((cookie % MAX_CONNECTING as u64) as u32)
         .map(|word| unsafe { &mut *word })

@@ -30,7 +30,7 @@ pub static OBSERVING: Array<u32, 1> = Array::new();
 /// No storage of sockets, here and for listeners, as that is taken and given back for each connection; and no
 /// hash, as each connection that leaves the node pays for what is written here.
 #[btf_map(name = "connecting")]
-pub static CONNECTING: Array<Connecting, MAX_CONNECTING> = Array::new();
+pub static CONNECTING: Array<Word, MAX_CONNECTING> = Array::new();
 #[btf_map(name = "listeners")]
 pub static LISTENERS: LruHashMap<Listening, Listener, MIN_LISTENERS> = LruHashMap::new();
 #[btf_map(name = "node")]

@@ -33,11 +33,12 @@ pub fn fields() -> Finding {
     }
 }
 
-pub fn programs() -> Vec<Finding> {
+/// `loaded` is how the programs watch that are loaded already.
+pub fn programs(loaded: Option<Watch>) -> Vec<Finding> {
     match probe::programs() {
         Ok(found) => vec![
             Finding::ok("programs", "the kernel takes all programs and maps"),
-            watch(&found),
+            watch(&found, loaded),
             fionread(&found),
         ],
         Err(why) => {
@@ -49,13 +50,14 @@ pub fn programs() -> Vec<Finding> {
 }
 
 /// How it becomes known what programs do with their sockets.
-fn watch(found: &Found) -> Finding {
+fn watch(found: &Found, loaded: Option<Watch>) -> Finding {
     const CHECK: &str = "watch";
     let why = |errno: u64| match errno {
         ENOTSUPP => Errno::ENOTSUP.desc(),
         _ => Errno::from_raw(errno as i32).desc(),
     };
-    match found.choose(None) {
+    match found.choose(loaded) {
+        Watch::Syscalls => Finding::ok(CHECK, "by every system call, as the entry said at load"),
         Watch::Fentry => Finding::ok(CHECK, "by fentry: programs are known after one exchange"),
         Watch::Kprobe => {
             let found = format!(

@@ -2,7 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use shim::{datapath::Datapath, drain, layout::VERSION, lock::Lock, pins};
+use shim::{
+    datapath::Datapath,
+    drain,
+    layout::{VERSION, Watch},
+    lock::Lock,
+    pins,
+};
 
 use super::Finding;
 use crate::width::count;
@@ -39,6 +45,12 @@ pub fn pins(pins: &Path) -> Finding {
             Finding::no("pins", why.to_string(), todo)
         }
     }
+}
+
+/// How the programs that are loaded watch what programs do, if that was asked for.
+pub fn watch(pins: &Path) -> Option<Watch> {
+    let node = Datapath::open(pins).ok()??.node().ok()?;
+    (node.watch == Watch::Syscalls as u64).then_some(Watch::Syscalls)
 }
 
 fn pods(datapath: &Datapath) -> String {

@@ -1,6 +1,6 @@
 //! What is known of programs: how they read from their sockets, as seen on plain TCP.
 
-use super::{Cookie, PodId, Policy};
+use super::{Cookie, MAX_CONNECTING, PodId, Policy};
 
 /// TASK_COMM_LEN of linux/sched.h.
 pub const MAX_PROGRAM: usize = 16;
@@ -156,29 +156,69 @@ impl Habit {
     }
 }
 
-/// Value of the connecting map: a socket as its connect(2) has it, until another takes its place.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+/// A socket as its connect(2) has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connecting {
-    /// Whose it is; its remainder by [`MAX_CONNECTING`](super::MAX_CONNECTING) is its place.
-    pub cookie: Cookie,
     pub name: [u8; MAX_PROGRAM],
-    /// 1: in blocking mode.
-    pub blocking: u32,
-    /// 1: its task has used io_uring.
-    pub io_uring: u32,
-    /// 1: connections like this one end too early to gain anything.
-    pub left_alone: u32,
-    pub reserved: u32,
+    pub is_blocking: bool,
+    /// Its task has used io_uring.
+    pub has_io_uring: bool,
+    /// Connections like this one end too early to gain anything.
+    pub is_left_alone: bool,
 }
+
+/// Value of the connecting map: a [`Connecting`], until another socket takes its place. Each part says whose it is, as
+/// two processors may write one place at the same time: what has parts of two is nobody's.
+pub type Word = [u64; MAX_PROGRAM / 4];
+
+const BLOCKING: u8 = 1;
+const IO_URING: u8 = 2;
+const LEFT_ALONE: u8 = 4;
 
 impl Connecting {
     /// Whose socket it is.
     #[inline(always)]
     pub fn program(&self, pod: PodId) -> Program {
-        let blocking = self.blocking as u16;
+        let blocking = self.is_blocking.into();
         Program { pod, name: self.name, blocking, ..Program::default() }
     }
+
+    #[inline(always)]
+    pub fn word(&self, cookie: Cookie) -> Word {
+        let mut bytes = self.name;
+        // A name ends with a zero, which need not be told.
+        bytes[MAX_PROGRAM - 1] = if self.is_blocking { BLOCKING } else { 0 }
+            | if self.has_io_uring { IO_URING } else { 0 }
+            | if self.is_left_alone { LEFT_ALONE } else { 0 };
+        core::array::from_fn(|part| {
+            let at = part * 4;
+            let own = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+            tag(cookie) << 32 | u64::from(u32::from_ne_bytes(own))
+        })
+    }
+
+    /// None: it is another's, or of two.
+    #[inline(always)]
+    pub fn of(word: Word, cookie: Cookie) -> Option<Self> {
+        let mut name = [0; MAX_PROGRAM];
+        for (part, own) in word.into_iter().enumerate() {
+            if own >> 32 != tag(cookie) {
+                return None;
+            }
+            name[part * 4..part * 4 + 4].copy_from_slice(&(own as u32).to_ne_bytes());
+        }
+        let flags = core::mem::take(&mut name[MAX_PROGRAM - 1]);
+        let is = |flag| flags & flag != 0;
+        let (is_blocking, has_io_uring, is_left_alone) =
+            (is(BLOCKING), is(IO_URING), is(LEFT_ALONE));
+        Some(Self { name, is_blocking, has_io_uring, is_left_alone })
+    }
+}
+
+/// Of all sockets that have one place, this one. Never 0, which is nobody's.
+#[inline(always)]
+fn tag(cookie: Cookie) -> u64 {
+    (cookie / MAX_CONNECTING as u64 + 1) & u64::from(u32::MAX)
 }
 
 /// Value of the watched map: a socket of an attached pod, by its cookie.
@@ -230,3 +270,28 @@ pub enum Watch {
 }
 
 const _: () = assert!(core::mem::size_of::<Program>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_two_sockets_is_nobodys() {
+        let name = *b"a-program-of-15\0";
+        let (one, other) = (5, 5 + MAX_CONNECTING as u64);
+        let theirs =
+            Connecting { name, is_blocking: true, has_io_uring: true, is_left_alone: true };
+        let others = Connecting { name: [0; MAX_PROGRAM], ..Connecting::default() };
+        for connecting in [theirs, others] {
+            assert_eq!(Connecting::of(connecting.word(one), one), Some(connecting));
+            assert_eq!(Connecting::of(connecting.word(one), other), None);
+        }
+        assert_eq!(Connecting::of(Word::default(), one), None);
+        let (whole, mut torn) = (theirs.word(one), theirs.word(other));
+        for part in 0..whole.len() - 1 {
+            torn[part] = whole[part];
+            assert_eq!(Connecting::of(torn, one), None);
+            assert_eq!(Connecting::of(torn, other), None);
+        }
+    }
+}

@@ -72,7 +72,7 @@ impl Host {
             format!("--pin-path={}", pins.display()),
             format!("--lock-file={}", lock.display()),
         ];
-        if !["uninstall", "upgrade"].contains(&command) {
+        if !["uninstall", "upgrade", "doctor"].contains(&command) {
             arguments.push(format!("--binary={}", tests::cni::shunt()?.display()));
         }
         Ok(arguments)

@@ -71,6 +71,10 @@ fn main() -> Result<()> {
 
     let width = scenes.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
     let new = |half| Sidecars::new(&node, half, &envoy, &[]);
+    println!(
+        "Two pods with Envoy sidecars on this machine, without shunt (off) and with it (on) in turn: {} rounds.",
+        args.rounds
+    );
     let mut last = None;
     for round in 1..=args.rounds {
         drop(last.take());
@@ -141,9 +145,6 @@ fn brief(measured: &Measured) -> String {
 }
 
 fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
-    for (command, output) in &evidence.dumps {
-        println!("\n# {command}\n{output}");
-    }
     println!("\non/off: the median of the rounds' ratios, and their range");
     for (title, series) in loads {
         println!("\n{title}");
@@ -151,6 +152,8 @@ fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
     }
     println!("\nWhich way the bytes went in the last round with shunt");
     print_table(&table::COUNTERS, &table::counters(evidence));
+    println!("\nThese are shunt's own maps; the report has what an operator sees of them by");
+    evidence.dumps.iter().for_each(|(command, _)| println!("  {command}"));
 }
 
 fn write(args: &Args, loads: &[(&str, &Series)], evidence: &Evidence) -> Result<()> {
