@@ -55,6 +55,9 @@ pub struct Uninstall {
     /// does by itself where libcni's cache has such a pod
     #[arg(long)]
     keep_binary: bool,
+    /// The folder of --net-dir will not be back, so that no list in it names the plugin
+    #[arg(long)]
+    net_dir_gone: bool,
     /// libcni's cache
     #[arg(long, value_name = "DIR", default_value = "/var/lib/cni")]
     cni_cache: PathBuf,
@@ -69,6 +72,8 @@ pub struct Leave<'a> {
     pub settle: Duration,
     pub patience: Patience,
     pub keep_binary: bool,
+    /// `net_dir` will not be back.
+    pub is_gone: bool,
     /// Pods that still need the binary.
     pub needed_by: &'a dyn Fn() -> Vec<String>,
 }
@@ -84,10 +89,17 @@ impl Uninstall {
             return Ok(Exit::Done);
         }
         let Self { cni, datapath, settle, patience, keep_binary, cni_cache, .. } = self;
+        let is_gone = self.net_dir_gone;
         let (net_dir, skips) = (cni.net_dir.clone(), cni.reader(&[]).skips);
         let needed_by = || made_with::pods(&cni_cache, skips);
-        let leave =
-            Leave { net_dir: &net_dir, settle, patience, keep_binary, needed_by: &needed_by };
+        let leave = Leave {
+            net_dir: &net_dir,
+            settle,
+            patience,
+            keep_binary,
+            is_gone,
+            needed_by: &needed_by,
+        };
         let host = Host { cni, datapath, source: PathBuf::new() };
         let exit = host
             .datapath
@@ -109,6 +121,9 @@ impl Leave<'_> {
         report: &mut Report,
         logs: impl Fn(&[Value]) -> Result<Vec<PathBuf>>,
     ) -> Result<Exit> {
+        if !self.is_gone && node.is_there(Part::Binary) {
+            is_there(node, self.net_dir, report)?;
+        }
         let had_lock = node.is_there(Part::LockFile);
         let Claimed::Held(claim) = node.claim(Purpose::Leave)? else {
             report.wanted_by = Some("another pod, which has installed it since".into());
@@ -122,14 +137,8 @@ impl Leave<'_> {
                 continue;
             }
             node.forget(&claim)?;
-            let name = dir.display().to_string();
-            if !node.has(&dir.join(".")) {
-                report.next = Some(format!(
-                    "bring it back, or call `shuntctl uninstall --net-dir {name}` if it will not be"
-                ));
-                bail!("{name}, where shunt is too, is not there: its lists may name the plugin");
-            }
-            report.wanted_by = Some(name);
+            is_there(node, &dir, report)?;
+            report.wanted_by = Some(dir.display().to_string());
             if uses == Uses::Programs {
                 return Ok(Exit::Done);
             }
@@ -252,6 +261,19 @@ fn elsewhere(node: &impl World, entries: &[Value]) -> BTreeSet<String> {
         })
     });
     places.collect()
+}
+
+/// # Errors
+/// A folder of lists is away, as one that is not mounted.
+fn is_there(node: &impl World, dir: &Path, report: &mut Report) -> Result<()> {
+    if node.has(&dir.join(".")) {
+        return Ok(());
+    }
+    let name = dir.display();
+    report.next = Some(format!(
+        "bring it back, or call `shuntctl uninstall --net-dir {name}` with --net-dir-gone if it will not be"
+    ));
+    bail!("{name} is not there: its lists may name the plugin")
 }
 
 /// What a folder's lists have in common with what leaves.

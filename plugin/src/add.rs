@@ -13,7 +13,7 @@ use shim::{
     refusal::Refusal,
 };
 
-use crate::conf::{Conf, Mode, WatchConf};
+use crate::conf::{Conf, Mode};
 use crate::env::Call;
 use crate::error::Error;
 use crate::{addresses, policy, prev_result};
@@ -52,11 +52,7 @@ fn forget_former(conf: &Conf, call: &Call) -> Result<(), Refusal> {
 
 fn accelerate(conf: &Conf, call: &Call, ips: Vec<IpAddr>, wants: &Wants) -> Result<(), Refusal> {
     let _lock = Lock::take(&conf.lock_file.0, PATIENCE)?;
-    let watch = match conf.watch {
-        WatchConf::Auto => None,
-        WatchConf::Way(way) => Some(way),
-    };
-    let settings = Settings { watch, observe: conf.mode == Mode::Observe };
+    let settings = Settings { watch: conf.watch.way(), observe: conf.mode == Mode::Observe };
     let mut datapath = Datapath::open_or_load(&conf.pin_path.0, settings)?;
     let attached = attach(&mut datapath, conf, call, ips, wants);
     if let Err(refusal) = &attached {

@@ -136,8 +136,23 @@ pub enum WatchConf {
     /// As the kernel can.
     #[default]
     Auto,
-    #[serde(untagged)]
-    Way(Watch),
+    Fentry,
+    Kprobe,
+    Syscalls,
+    Names,
+}
+
+impl WatchConf {
+    /// None: as the kernel can.
+    pub fn way(self) -> Option<Watch> {
+        match self {
+            Self::Auto => None,
+            Self::Fentry => Some(Watch::Fentry),
+            Self::Kprobe => Some(Watch::Kprobe),
+            Self::Syscalls => Some(Watch::Syscalls),
+            Self::Names => Some(Watch::Names),
+        }
+    }
 }
 
 /// Whether captured pods find MPTCP where this kernel could not bear it.

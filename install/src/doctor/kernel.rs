@@ -93,8 +93,10 @@ fn fionread(found: &Found) -> Finding {
     if wrong.is_empty() {
         return Finding::ok(CHECK, "counts right: programs that ask it are accelerated too");
     }
-    let found =
-        format!("counts wrong here: not {}; programs that ask it stay TCP", wrong.join(", nor "));
+    let found = format!(
+        "programs that ask it stay TCP, as this kernel does not count {}",
+        wrong.join(", nor ")
+    );
     Finding::ok(CHECK, found)
 }
 

@@ -55,7 +55,14 @@ fn uninstall(settle: Duration) -> Program {
     Box::new(move |node| {
         let patience = Patience::default();
         let net_dir = Path::new(node.net_dir());
-        let leave = Leave { net_dir, settle, patience, keep_binary: false, needed_by: &Vec::new };
+        let leave = Leave {
+            net_dir,
+            settle,
+            patience,
+            keep_binary: false,
+            is_gone: false,
+            needed_by: &Vec::new,
+        };
         let _ =
             leave.take_off(node, &mut uninstall::Report::default(), |_: &[Value]| Ok(Vec::new()));
     })

@@ -154,6 +154,9 @@ fn folder_is_away() -> Result<()> {
         let mut arguments = host.arguments("uninstall")?;
         arguments.retain(|it| !it.starts_with("--net-dir"));
         arguments.extend(["--settle=0s".into(), format!("--net-dir={}", gone.display())]);
+        let missed = tests::shuntctl::run(arguments.clone())?;
+        says(&missed, &name(gone), "--net-dir-gone")?;
+        arguments.push("--net-dir-gone".into());
         Ok(tests::shuntctl::run(arguments)?.code)
     };
     ensure!(forgets(&other.net_dir)? == 1, "the other is missed");
