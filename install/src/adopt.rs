@@ -20,6 +20,7 @@ use shim::{
 };
 
 use crate::{
+    claim,
     conflist::SHUNT,
     disk::Disk,
     net_d::{self, Own},
@@ -65,8 +66,10 @@ impl Adopt {
         let plugin = cni.bin_dir.join(SHUNT);
         ensure!(
             plugin.exists(),
-            "{} is not there: give the --bin-dir of install",
-            plugin.display()
+            "{} is not there: give the --bin-dir of install{}",
+            plugin.display(),
+            claim::elsewhere(&datapath.lock_file, &cni.bin_dir)
+                .map_or(String::new(), |dir| format!(", {}", dir.display()))
         );
         let pods = adoption.pods();
         for pod in &pods {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::world::Files;
 
 /// By docs/nodes.md.
-const KNOWN: [&str; 7] = [
+pub const KNOWN: [&str; 7] = [
     "/opt/cni/bin",
     "/usr/lib/cni",
     "/usr/libexec/cni",
@@ -14,6 +14,9 @@ const KNOWN: [&str; 7] = [
     "/var/lib/rancher/k3s/data/cni",
     "/var/snap/microk8s/current/opt/cni/bin",
 ];
+
+/// A plugin that every runtime has.
+pub const LOOPBACK: &str = "loopback";
 
 /// What to do where a plugin is not in the folder that was given.
 pub fn advice(files: &impl Files, plugin: &str) -> String {

@@ -21,7 +21,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{conflist::SHUNT, net_dirs, paths::Cni};
+use crate::{bin_dirs, binary, conflist::SHUNT, net_dirs, paths::Cni};
 
 /// In a pod, its uid: the manifest sets it.
 pub const POD: &str = "SHUNT_POD";
@@ -186,10 +186,22 @@ fn bin_dir(lock_file: &Path) -> Option<PathBuf> {
     unheld(lock_file).bin_dir
 }
 
-/// The folder where the plugin is, if it is not in this one.
+/// The folder where the plugin is, if it is not in this one: as the claim says, or, as that is gone with a reboot, one where
+/// runtimes look for plugins.
 pub fn elsewhere(lock_file: &Path, own: &Path) -> Option<PathBuf> {
-    let has = |dir: &Path| dir.join(SHUNT).exists();
-    bin_dir(lock_file).filter(|dir| !has(own) && has(dir))
+    let plugin = |dir: &Path| dir.join(SHUNT);
+    if plugin(own).exists() {
+        return None;
+    }
+    let said = bin_dir(lock_file).filter(|dir| plugin(dir).exists());
+    // One with a lock of its own lives beside others.
+    let usual = || bin_dirs::KNOWN.map(PathBuf::from).into_iter();
+    let is_shunts = |dir: &PathBuf| binary::is_anothers(&plugin(dir)).is_ok_and(|is| !is);
+    said.or_else(|| {
+        usual().find(|dir| {
+            lock_file == Path::new(shim::paths::LOCK) && plugin(dir).exists() && is_shunts(dir)
+        })
+    })
 }
 
 /// What the file says; nothing where it is not there or cannot be parsed.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     adopt::Adopt,
-    bin_dirs,
+    bin_dirs::{self, LOOPBACK},
     binary::{self, Binary},
     claim::{self, Claimed, Purpose},
     disk::Disk,
@@ -24,8 +24,6 @@ use crate::{
 
 /// How long the datapath may be locked by a plugin.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// A plugin that every runtime has.
-const LOOPBACK: &str = "loopback";
 /// Between two looks for a primary's configuration.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -79,7 +77,7 @@ pub struct Report {
     /// Another folder with the plugin, from an earlier install.
     also_in: Option<PathBuf>,
     /// Keys of the entry that count later, and what to do that they count.
-    not_in_force: Vec<&'static str>,
+    not_in_force: Vec<String>,
 }
 
 /// What is to be on the node.

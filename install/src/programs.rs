@@ -37,7 +37,8 @@ pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
         // Those that are trusted by name and were never there say nothing.
         .filter(|(_, habit)| habit.connections > 0)
         .filter_map(|(program, habit)| {
-            let (why, todo) = judge(&habit, policies.get(&program.pod)?, is_watched);
+            let (why, todo) =
+                judge(&habit, policies.get(&program.pod)?, is_watched, program.blocking == 1);
             let mode = if program.blocking == 1 { ", blocking" } else { "" };
             Some(Known {
                 pod: names.get(&program.pod).cloned().unwrap_or_default(),
@@ -58,7 +59,12 @@ pub fn of_node(datapath: &mut Datapath) -> anyhow::Result<Vec<Known>> {
     Ok(known)
 }
 
-fn judge(habit: &Habit, policy: &Policy, is_watched: bool) -> (&'static str, Option<&'static str>) {
+fn judge(
+    habit: &Habit,
+    policy: &Policy,
+    is_watched: bool,
+    is_blocking: bool,
+) -> (&'static str, Option<&'static str>) {
     match habit.judge(policy) {
         Ok(_) if habit.trusted == Habit::NAMED => ("trusted by name", None),
         Ok(Trust::NonBlocking) if habit.waits.sleeps > 0 => {
@@ -68,6 +74,13 @@ fn judge(habit: &Habit, policy: &Policy, is_watched: bool) -> (&'static str, Opt
         Err(Distrust::NotKnownYet) if is_watched => {
             ("not known yet", Some("wait until it has answered eight requests, or more"))
         }
+        Err(Distrust::NotKnownYet) if is_blocking => (
+            "not known",
+            Some(
+                "this kernel lets no program be watched: if it waits in epoll, poll or select, and never in recv(2), \
+                 name it in pollingPrograms, by what /proc/PID/comm says",
+            ),
+        ),
         Err(Distrust::NotKnownYet) => (
             "not known",
             Some(
@@ -125,7 +138,7 @@ mod tests {
         let waits = Waits { nonblocking: 1, ..Waits::default() };
         let never_blocks = Habit { trusted: Habit::LEARNED, waits, ..Habit::default() };
         let sleeps = Habit { waits: Waits { sleeps: 1, ..waits }, ..never_blocks };
-        let told = |habit| judge(habit, &Policy::default(), true).0;
+        let told = |habit| judge(habit, &Policy::default(), true, false).0;
         assert_eq!(told(&never_blocks), "trusted");
         assert!(told(&sleeps).contains("but for its sockets in blocking mode"));
     }

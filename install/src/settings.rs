@@ -25,21 +25,21 @@ pub fn of_node(net_dir: &Path, wanted: Option<&Wanted>) -> Settings {
 ///
 /// # Errors
 /// What is pinned cannot be read.
-pub fn not_in_force(net_dir: &Path, paths: &paths::Datapath) -> anyhow::Result<Vec<&'static str>> {
+pub fn not_in_force(net_dir: &Path, paths: &paths::Datapath) -> anyhow::Result<Vec<String>> {
     let Some(datapath) = Datapath::open(&paths.pin_path)? else { return Ok(Vec::new()) };
     let Settings { watch, observe } = of_node(net_dir, None);
     let loaded = datapath.node()?.watch;
     let mut told = Vec::new();
-    if watch.is_some_and(|watch| watch as u64 != loaded) {
-        told.push(
-            "the entry's `watch` does not count yet, as the programs are loaded with another, or this kernel \
-             cannot do it: `shuntctl doctor` tells which they have; it changes with `shuntctl uninstall` and \
-             `install` again",
-        );
+    if let Some(watch) = watch.filter(|watch| *watch as u64 != loaded) {
+        told.push(format!(
+            "the entry's `watch`, {watch:?}, counts from the next load on, if this kernel can do it: call `shuntctl \
+             uninstall`, and this again with the same --entry"
+        ));
     }
     if observe && !datapath.is_observing()? {
         told.push(
-            "the entry's `mode` counts from the next load on: `shuntctl mode observe` sets it now",
+            "the entry's `mode` counts from the next load on: `shuntctl mode observe` sets it now"
+                .into(),
         );
     }
     Ok(told)

@@ -25,8 +25,10 @@ use nix::{
 use shim::{cgroup, datapath, habits::Habits, load, lock::Lock, pins, sleepers, sweep::Sweeper};
 
 use crate::{
+    bin_dirs::{self, LOOPBACK},
     binary::{self, Binary},
     claim::{Claimed, Purpose},
+    disk::Disk,
     entry::Entry,
     keeper::{Keeper, Kept},
     links,
@@ -109,6 +111,9 @@ impl Watch {
             drop(claim);
         }
         let Cni { net_dir, bin_dir, .. } = &cni;
+        if !bin_dir.is_dir() {
+            log::warn!("{} is not there; {}", bin_dir.display(), bin_dirs::advice(&Disk, LOOPBACK));
+        }
         log::info!("keeps shunt in {} and {} until SIGTERM", net_dir.display(), bin_dir.display());
         loop {
             // Before looking: what happens from here on wakes it again.

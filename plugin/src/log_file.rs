@@ -17,16 +17,17 @@ struct Lines {
     about: String,
 }
 
-/// Never fails: a pod is worth more than its log.
-pub fn init(path: Option<&Path>, level: LevelFilter, about: String) {
+/// Never fails: a pod is worth more than its log. `make`: the file is made where it is not there.
+pub fn init(path: Option<&Path>, make: bool, level: LevelFilter, about: String) {
     // Where a fifo lies in the log's place, opening it must not wait for a reader.
     let open = |path: &Path| {
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o640);
+        options.append(true).create(make).mode(0o640);
         options.custom_flags(O_NONBLOCK).open(path)
     };
     let (file, error) = match path.map(|path| (path, open(path))) {
         Some((_, Ok(file))) => (Some(file), None),
+        Some((_, Err(error))) if !make && error.kind() == io::ErrorKind::NotFound => (None, None),
         Some((path, Err(error))) => (None, Some(format!("logFile {}: {error}", path.display()))),
         None => (None, None),
     };

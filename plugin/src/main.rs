@@ -58,7 +58,9 @@ fn answer(cni_version: &mut &'static str) -> Result<String, Error> {
     let stdin = conf::read(io::stdin())?;
     let conf = Conf::parse(&stdin, verb, cni_version)?;
     let about = format!("{verb} {} {}", call.container_id, call.ifname);
-    log_file::init(conf.log_file.as_ref().map(|path| &*path.0), conf.log_level, about);
+    // Where shunt was uninstalled its log is gone, and pods that were made with it are still deleted.
+    let makes_log = verb != Verb::Del;
+    log_file::init(conf.log_file.as_ref().map(|path| &*path.0), makes_log, conf.log_level, about);
     conf.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     match verb {
         Verb::Add => add::run(&conf, &call),

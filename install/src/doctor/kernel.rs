@@ -75,7 +75,8 @@ fn watch(found: &Found, loaded: Option<Watch>) -> Finding {
                 why(found.no_kprobe)
             ),
             "name your programs there, or set `\"watch\": \"syscalls\"`, which costs every \
-             system call of the node some 50 ns and counts when shunt is loaded: uninstall it first",
+             system call of the node some 50 ns: in a file, `shuntctl install --entry FILE`. `watch` counts when shunt is \
+             loaded: where it is, uninstall it first",
         ),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use serde::Serialize;
 
-use crate::output::Stopped;
+use crate::output::{self, Stopped};
 
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -28,16 +28,14 @@ pub struct Report {
 impl Report {
     pub fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
         let changed = self.changed.iter();
+        let next = output::next(&error, "mend that and call `shuntctl uninstall` again");
         Stopped {
             error,
             done: changed
                 .map(|path| format!("{} has no entry of shunt any more", path.display()))
                 .collect(),
             stays: "the plugin and the programs stay, and pods go on as before".into(),
-            next: self
-                .next
-                .clone()
-                .unwrap_or_else(|| "mend that and call `shuntctl uninstall` again".into()),
+            next: self.next.clone().unwrap_or(next),
         }
         .into()
     }

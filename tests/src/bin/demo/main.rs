@@ -152,7 +152,9 @@ fn print(loads: &[(&str, &Series)], evidence: &Evidence) {
     }
     println!("\nWhich way the bytes went in the last round with shunt");
     print_table(&table::COUNTERS, &table::counters(evidence));
-    println!("\nThese are shunt's own maps; the report has what an operator sees of them by");
+    println!(
+        "\nShunt's own maps have counted that. The report has what these commands showed of them:"
+    );
     evidence.dumps.iter().for_each(|(command, _)| println!("  {command}"));
 }
 
