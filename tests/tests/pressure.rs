@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{ErrorKind, Read, Write},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -49,17 +50,21 @@ fn tcp_memory() -> Result<u64> {
 }
 
 /// What a sender put into each of some connections whose reader never reads until it got EAGAIN,
-/// and by how much what is held had grown then. In bytes.
+/// and by how much what is held had grown then. In bytes. `cgroup`: one of version 1 that the reader joins.
 pub fn fill(
     from: &Pod,
     to: &Pod,
     connections: usize,
     message: usize,
     buffers: Option<usize>,
+    cgroup: Option<&Path>,
     held: impl Fn() -> Result<u64>,
 ) -> Result<(u64, u64)> {
     let (listening, accepted, done) = (Signal::new()?, Signal::new()?, Signal::new()?);
     let reader = to.spawn(|| {
+        if let Some(cgroup) = cgroup {
+            fs::write(cgroup.join("cgroup.procs"), "0")?;
+        }
         let listener = listen((to.ipv4, PORT), NonBlocking)?;
         if let Some(size) = buffers {
             setsockopt(&listener, sockopt::RcvBuf, &size)?;
@@ -163,8 +168,10 @@ fn compare(
     let node = Node::new(name)?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     let (c, d) = (node.outside("c")?, node.outside("d")?);
-    let plain = fill(&c, &d, connections, message, buffers, tcp_memory).context("plain TCP")?;
-    let shunted = fill(&a, &b, connections, message, buffers, tcp_memory).context("shunted")?;
+    let plain =
+        fill(&c, &d, connections, message, buffers, None, tcp_memory).context("plain TCP")?;
+    let shunted =
+        fill(&a, &b, connections, message, buffers, None, tcp_memory).context("shunted")?;
     let counters = node.counters(&a)?;
     ensure!(counters.shunted.bytes > 0, "{counters:?}");
     println!(

@@ -14,10 +14,13 @@ use super::{
 
 /// Levels of cgroups that are looked at, from the socket's own upwards: Kubernetes has five.
 const LEVELS: usize = 8;
-/// Pages that connections may queue until each of them looks again: an eighth of the limit, and no
-/// more than 32 MiB.
+/// Pages that connections may queue until each of them looks again: an eighth of the limit, but no less than
+/// 1 MiB, which is many messages, and no more than 32 MiB.
 const SHARE: u64 = 8;
+const LEAST: u64 = (1 << 20) >> 12;
 const MOST: u64 = (32 << 20) >> 12;
+/// Pages above those with which each message looks.
+const LITTLE: u64 = (4 << 20) >> 12;
 /// See `enum lru_list` in include/linux/mmzone.h.
 const INACTIVE_FILE: usize = 2;
 const ACTIVE_FILE: usize = 3;
@@ -25,10 +28,19 @@ const LISTS: usize = 5;
 /// The first zones: what is in others is not counted.
 const ZONES: usize = 3;
 
-/// Whether nothing more is to be queued for a socket.
+/// How much more may be queued for a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Room {
+    Nothing = 0,
+    /// A message, and then it is to be asked again.
+    Little = 1,
+    Enough = 2,
+}
+
 #[inline(never)]
-pub fn is_scarce(reader: u64) -> bool {
-    is_scarce_on_node(reader) || is_scarce_in_cgroup(reader)
+pub fn room(reader: u64) -> Room {
+    if is_scarce_on_node(reader) { Room::Nothing } else { in_cgroup(reader) }
 }
 
 /// By `net.ipv4.tcp_mem`, which all queues count to.
@@ -41,44 +53,59 @@ fn is_scarce_on_node(sock: u64) -> bool {
         .is_none_or(|pressure| pressure != 0)
 }
 
-/// As TCP asks it (`mem_cgroup_under_socket_pressure`), and whether a limit is near.
+/// As TCP asks it (`mem_cgroup_under_socket_pressure`), and how near a limit is.
 #[inline(always)]
-fn is_scarce_in_cgroup(sock: u64) -> bool {
+fn in_cgroup(sock: u64) -> Room {
     let at = offsets();
     // Without low bits, in which the kernel may keep flags.
     let memcg = read::<u64>(sock, at.sock_memcg).unwrap_or(0) & !7;
     if at.sock_memcg == 0 || memcg == 0 {
-        return false;
+        return Room::Enough;
     }
     // Version 1 with kmem.tcp has a counter of its own.
     if at.memcg_tcpmem_active != 0 && read::<u8>(memcg, at.memcg_tcpmem_active) == Some(1) {
-        return read::<u32>(memcg, at.memcg_tcpmem_pressure) != Some(0)
-            || is_near_limit(memcg + u64::from(at.memcg_tcpmem), 0);
+        if read::<u32>(memcg, at.memcg_tcpmem_pressure) != Some(0) {
+            return Room::Nothing;
+        }
+        return below_limit(memcg + u64::from(at.memcg_tcpmem), 0);
     }
     let (now, to_counter) = (clock::jiffies(), u64::from(at.memcg_memory));
-    let mut counter = memcg + to_counter;
+    let (mut counter, mut room) = (memcg + to_counter, Room::Enough);
     for _ in 0..LEVELS {
         let until = read::<u64>(counter - to_counter, at.memcg_socket_pressure).unwrap_or(0);
-        if (now.wrapping_sub(until) as i64) < 0 || is_near_limit(counter, memcg) {
-            return true;
+        if (now.wrapping_sub(until) as i64) < 0 {
+            return Room::Nothing;
+        }
+        match below_limit(counter, memcg) {
+            Room::Nothing => return Room::Nothing,
+            Room::Little => room = Room::Little,
+            Room::Enough => {}
         }
         counter = match read::<u64>(counter, at.counter_parent) {
-            None | Some(0) => return false,
+            None | Some(0) => return room,
             Some(parent) => parent,
         };
     }
-    false
+    room
 }
 
-/// Whether a `struct page_counter` is; `memcg`: whose file pages the kernel would drop.
+/// Of a `struct page_counter`; `memcg`: whose file pages the kernel would drop.
 #[inline(always)]
-fn is_near_limit(counter: u64, memcg: u64) -> bool {
+fn below_limit(counter: u64, memcg: u64) -> Room {
     let at = offsets();
     let [usage, high, max] = [0, at.counter_high, at.counter_max]
         .map(|offset| read::<u64>(counter, offset).unwrap_or(u64::MAX >> 1));
     let limit = high.min(max);
-    let usage = usage + (limit / SHARE).min(MOST);
-    usage > limit && usage > limit + file_pages(memcg)
+    let usage = usage + (limit / SHARE).clamp(LEAST, MOST);
+    if usage + LITTLE <= limit {
+        return Room::Enough;
+    }
+    let limit = limit + file_pages(memcg);
+    match () {
+        () if usage > limit => Room::Nothing,
+        () if usage + LITTLE > limit => Room::Little,
+        () => Room::Enough,
+    }
 }
 
 /// Pages of files that a memory cgroup holds, on the NUMA node of this processor.

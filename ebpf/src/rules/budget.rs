@@ -10,7 +10,11 @@ use shim::layout::Flow;
 
 use super::{peek, verdict::Why};
 use crate::{
-    kernel::{fields, memory, psock},
+    kernel::{
+        fields,
+        memory::{self, Room},
+        psock,
+    },
     state::shared::Seen,
 };
 
@@ -42,14 +46,24 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
             return Err(Why::QueueFull);
         }
     }
-    if ends(PORTION, flow.budget, cost) && memory::is_scarce(flow.peer.sock) {
-        // So that the next one asks too.
-        flow.budget -= flow.budget % PORTION;
+    let asks = ends(PORTION, flow.budget, cost);
+    let room = if asks { memory::room(flow.peer.sock) } else { Room::Enough };
+    if room == Room::Nothing {
+        ask_again(flow);
         return Err(Why::QueueFull);
     }
     flow.budget -= cost;
+    if room == Room::Little {
+        ask_again(flow);
+    }
     flow.handed = flow.handed.wrapping_add(size);
     Ok(())
+}
+
+/// With the next message.
+#[inline(always)]
+fn ask_again(flow: &mut Flow) {
+    flow.budget -= flow.budget % PORTION;
 }
 
 /// Whether a message of that cost ends a portion of the budget.
@@ -82,10 +96,16 @@ fn renew(flow: &mut Flow, cost: u32) {
     // What TCP's first window takes of it, and the structure of its message.
     let first = rcvbuf / 2 + rcvbuf / 8;
     let grows = spent >= flow.grant / 2 || flow.grant < cost;
-    let grown =
-        if memory::is_scarce(peer) { 0 } else { flow.grant.saturating_mul(1 + u32::from(grows)) };
+    let room = memory::room(peer);
+    let grown = match room {
+        Room::Nothing => 0,
+        _ => flow.grant.saturating_mul(1 + u32::from(grows)),
+    };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);
+    if room != Room::Enough {
+        ask_again(flow);
+    }
 }
 
 /// What TCP would have allowed: where the application has set the buffers, a share of those.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
+use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::output::{self, Stopped};
@@ -28,7 +29,8 @@ pub struct Report {
 impl Report {
     pub fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
         let changed = self.changed.iter();
-        let next = output::next(&error, "mend that and call `shuntctl uninstall` again");
+        let mend = "mend that and call `shuntctl uninstall` again";
+        let next = if geteuid().is_root() { mend.into() } else { output::next(&error, mend) };
         Stopped {
             error,
             done: changed

@@ -2,8 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use std::{fs, path::Path};
-use tests::{needs, node::Node, pod::Pod, trial};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tests::{cgroup, needs, node::Node, pod::Pod, sandbox, trial};
 
 use crate::pressure::fill;
 
@@ -15,7 +18,13 @@ pub fn tests() -> Vec<Trial> {
         let test = trial(name, move || compare(&node("memory")?, connections, limit));
         needs(test, limits, "no memory controller of cgroup v2")
     };
+    let of_tcp = needs(
+        trial("cases::memory::of_tcp_alone", of_tcp_alone),
+        tcp_limits().is_some(),
+        "no memory controller of cgroup v1, or none that limits TCP",
+    );
     vec![
+        of_tcp,
         one("cases::memory::of_16_connections", Node::learning, 16, 32 << 20),
         one("cases::memory::of_16_connections_by_name", Node::new, 16, 32 << 20),
         one("cases::memory::of_64_connections", Node::new, 64, 48 << 20),
@@ -53,10 +62,39 @@ fn hold([writer, reader]: [&Pod; 2], connections: usize, limit: u64) -> Result<(
     // Where the kernel has any.
     let _ = fs::write(at("memory.swap.max"), "0");
     let sock = || number(&fs::read_to_string(at("memory.stat"))?, "sock");
-    let (_, held) = fill(writer, reader, connections, 64 << 10, None, sock)?;
+    let (_, held) = fill(writer, reader, connections, 64 << 10, None, None, sock)?;
     let events = fs::read_to_string(at("memory.events"))?;
     let events = events.lines().filter(|event| event.starts_with("oom"));
     Ok((held, events.map(str::to_owned).collect()))
+}
+
+/// Where version 1 limits what TCP holds of a cgroup's memory: a hierarchy's root.
+fn tcp_limits() -> Option<PathBuf> {
+    let hierarchies = cgroup::hierarchies().ok()?;
+    hierarchies.into_iter().find(|it| it.join(TCP_LIMIT).exists())
+}
+
+const TCP_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+
+/// Of less than its connections' first messages. Who sends is in no such cgroup, and has no error by it.
+fn of_tcp_alone() -> Result<()> {
+    let node = Node::new("tcp-memory")?;
+    // The sandbox's own, which goes with it.
+    let root = tcp_limits().context("no such hierarchy")?;
+    let own = root.join(sandbox::cgroup_parent()?.strip_prefix("/")?);
+    fs::create_dir_all(&own)?;
+    for (limit, message) in [(400_000, 2 << 10), (400_000, 64 << 10), (3_000_000, 2 << 10)] {
+        fs::write(own.join(TCP_LIMIT), limit.to_string())?;
+        let hold = |[writer, reader]: [&Pod; 2]| {
+            fill(writer, reader, 24, message, None, Some(&own), || Ok(0))
+        };
+        hold([&node.outside("c")?, &node.outside("d")?]).context("by plain TCP")?;
+        let (a, b) = (node.pod("a")?, node.pod("b")?);
+        hold([&a, &b]).with_context(|| {
+            format!("between attached pods, {limit} bytes, messages of {message}")
+        })?;
+    }
+    Ok(())
 }
 
 fn number(stat: &str, name: &str) -> Result<u64> {

@@ -16,6 +16,7 @@ pub const ROWS: &[Row] = &[
     ("urgent_byte_alone", urgent_byte_alone),
     ("urgent_byte_inline", urgent_byte_inline),
     ("urgent_byte_after_unread_bytes", urgent_byte_after_unread_bytes),
+    ("urgent_byte_before_unread_bytes", urgent_byte_before_unread_bytes),
     ("urgent_byte_ignored", urgent_byte_ignored),
     ("urgent_read_of_none", urgent_read_of_none),
 ];
@@ -65,6 +66,13 @@ fn urgent_byte_after_unread_bytes(s: Scene) -> Result<String> {
     send_urgent(&s);
     let (before, mark) = (s.b.recv_now(100), at_mark(&s.b));
     seen![before, mark, recv_urgent(&s.b), s.b.recv_now(100)]
+}
+
+/// Read first, as by who is told of it by select(2).
+fn urgent_byte_before_unread_bytes(s: Scene) -> Result<String> {
+    s.a.deliver("one");
+    send_urgent(&s);
+    seen![recv_urgent(&s.b), s.b.recv_now(100), s.b.recv_now(100)]
 }
 
 /// A reader that knows nothing of it never sees it.
