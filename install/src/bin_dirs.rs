@@ -15,9 +15,6 @@ pub const KNOWN: [&str; 7] = [
     "/var/snap/microk8s/current/opt/cni/bin",
 ];
 
-/// A plugin that every runtime has.
-pub const LOOPBACK: &str = "loopback";
-
 /// What to do where a plugin is not in the folder that was given.
 pub fn advice(files: &impl Files, plugin: &str) -> String {
     match KNOWN.iter().find(|dir| files.has(&Path::new(dir).join(plugin))) {

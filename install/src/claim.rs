@@ -21,7 +21,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{bin_dirs, binary, conflist::SHUNT, net_dirs, paths::Cni};
+use crate::{bin_dirs, binary, conflist::SHUNT, disk::Disk, net_dirs, paths::Cni};
 
 /// In a pod, its uid: the manifest sets it.
 pub const POD: &str = "SHUNT_POD";
@@ -203,6 +203,22 @@ pub fn elsewhere(lock_file: &Path, own: &Path) -> Option<PathBuf> {
         })
     })
 }
+
+/// What to do where a folder of plugins is not there.
+pub fn advice(lock_file: &Path, own: &Path) -> String {
+    match elsewhere(lock_file, own) {
+        Some(dir) => format!("the plugin is in {0}: give --bin-dir {0}", dir.display()),
+        None => bin_dirs::advice(&Disk, LOOPBACK),
+    }
+}
+
+/// Whether this folder has the plugin, and is away.
+pub fn is_away(lock_file: &Path, own: &Path) -> bool {
+    bin_dir(lock_file).is_some_and(|dir| dir == own) && !own.is_dir()
+}
+
+/// A plugin that every runtime has.
+const LOOPBACK: &str = "loopback";
 
 /// What the file says; nothing where it is not there or cannot be parsed.
 fn unheld(lock_file: &Path) -> Record {

@@ -7,10 +7,8 @@ use serde::Serialize;
 
 use crate::{
     adopt::Adopt,
-    bin_dirs::{self, LOOPBACK},
     binary::{self, Binary},
     claim::{self, Claimed, Purpose},
-    disk::Disk,
     drain::Patience,
     entry::{Entry, Wanted},
     net_d::{Plan, Reader, Unready},
@@ -97,7 +95,7 @@ impl Install {
             self.dry_run || bin_dir.is_dir(),
             "{} is not there; {}",
             bin_dir.display(),
-            bin_dirs::advice(&Disk, LOOPBACK)
+            claim::advice(&self.datapath.lock_file, bin_dir)
         );
         let source = self.binary.path()?;
         let spoken = binary::versions(&source)?;

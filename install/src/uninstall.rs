@@ -107,6 +107,7 @@ impl Uninstall {
             .and_then(|()| has_own_plugin(&host))
             .and_then(|()| leave.take_off(&host, &mut report, remove_logs));
         let exit = exit.map_err(|error| report.stopped(error))?;
+        report.also_in = claim::elsewhere(&host.datapath.lock_file, &host.cni.bin_dir);
         output.print(&report);
         Ok(exit)
     }
@@ -311,6 +312,12 @@ fn place(entry: &Value) -> (PathBuf, PathBuf) {
 /// Lists name another's plugin of that name.
 fn has_own_plugin(host: &Host) -> Result<()> {
     let plugin = host.path_of(Part::Binary);
+    let (lock_file, bin_dir) = (&host.datapath.lock_file, &host.cni.bin_dir);
+    ensure!(
+        !claim::is_away(lock_file, bin_dir),
+        "{0} is not there, and has the plugin: bring it back, or make it (mkdir -p {0}) if it will not be",
+        bin_dir.display()
+    );
     if let Some(dir) = claim::elsewhere(&host.datapath.lock_file, &host.cni.bin_dir) {
         bail!("the plugin is in {0}: give --bin-dir {0}", dir.display());
     }

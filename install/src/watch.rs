@@ -25,10 +25,8 @@ use nix::{
 use shim::{cgroup, datapath, habits::Habits, load, lock::Lock, pins, sleepers, sweep::Sweeper};
 
 use crate::{
-    bin_dirs::{self, LOOPBACK},
     binary::{self, Binary},
-    claim::{Claimed, Purpose},
-    disk::Disk,
+    claim::{self, Claimed, Purpose},
     entry::Entry,
     keeper::{Keeper, Kept},
     links,
@@ -112,7 +110,8 @@ impl Watch {
         }
         let Cni { net_dir, bin_dir, .. } = &cni;
         if !bin_dir.is_dir() {
-            log::warn!("{} is not there; {}", bin_dir.display(), bin_dirs::advice(&Disk, LOOPBACK));
+            let advice = claim::advice(&watcher.host.datapath.lock_file, bin_dir);
+            log::warn!("{} is not there; {advice}", bin_dir.display());
         }
         log::info!("keeps shunt in {} and {} until SIGTERM", net_dir.display(), bin_dir.display());
         loop {

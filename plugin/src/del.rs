@@ -21,6 +21,10 @@ fn forget(conf: &Conf, call: &Call) -> Result<()> {
     let Some(attachment) = Attachment::new(&call.container_id, &call.ifname) else {
         return Ok(());
     };
+    // Where shunt was uninstalled nothing is left by this, either.
+    if !conf.pin_path.0.exists() {
+        return Ok(());
+    }
     let _lock = Lock::take(&conf.lock_file.0, PATIENCE)?;
     match Datapath::open(&conf.pin_path.0)? {
         Some(mut datapath) => datapath.remove(&attachment),

@@ -62,12 +62,8 @@ fn in_cgroup(sock: u64) -> Room {
     if at.sock_memcg == 0 || memcg == 0 {
         return Room::Enough;
     }
-    // Version 1 with kmem.tcp has a counter of its own.
-    if at.memcg_tcpmem_active != 0 && read::<u8>(memcg, at.memcg_tcpmem_active) == Some(1) {
-        if read::<u32>(memcg, at.memcg_tcpmem_pressure) != Some(0) {
-            return Room::Nothing;
-        }
-        return below_limit(memcg + u64::from(at.memcg_tcpmem), 0);
+    if is_limited_for_tcp(memcg) {
+        return Room::Nothing;
     }
     let (now, to_counter) = (clock::jiffies(), u64::from(at.memcg_memory));
     let (mut counter, mut room) = (memcg + to_counter, Room::Enough);
@@ -87,6 +83,20 @@ fn in_cgroup(sock: u64) -> Room {
         };
     }
     room
+}
+
+/// Whether what TCP holds of a socket's cgroup has a limit of its own (version 1's kmem.tcp). TCP lives with one that is
+/// too small for its connections by what comes back with their ACKs, so both ways are left to it.
+#[inline(never)]
+pub fn has_own_limit(sock: u64) -> bool {
+    let memcg = read::<u64>(sock, offsets().sock_memcg).unwrap_or(0) & !7;
+    offsets().sock_memcg != 0 && memcg != 0 && is_limited_for_tcp(memcg)
+}
+
+#[inline(always)]
+fn is_limited_for_tcp(memcg: u64) -> bool {
+    let active = offsets().memcg_tcpmem_active;
+    active != 0 && read::<u8>(memcg, active) == Some(1)
 }
 
 /// Of a `struct page_counter`; `memcg`: whose file pages the kernel would drop.

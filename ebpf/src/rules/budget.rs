@@ -47,7 +47,7 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
         }
     }
     let asks = ends(PORTION, flow.budget, cost);
-    let room = if asks { memory::room(flow.peer.sock) } else { Room::Enough };
+    let room = if asks { room(flow) } else { Room::Enough };
     if room == Room::Nothing {
         ask_again(flow);
         return Err(Why::QueueFull);
@@ -58,6 +58,14 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
     }
     flow.handed = flow.handed.wrapping_add(size);
     Ok(())
+}
+
+#[inline(always)]
+fn room(flow: &Flow) -> Room {
+    match memory::has_own_limit(flow.own.sock) {
+        true => Room::Nothing,
+        false => memory::room(flow.peer.sock),
+    }
 }
 
 /// With the next message.
@@ -96,7 +104,7 @@ fn renew(flow: &mut Flow, cost: u32) {
     // What TCP's first window takes of it, and the structure of its message.
     let first = rcvbuf / 2 + rcvbuf / 8;
     let grows = spent >= flow.grant / 2 || flow.grant < cost;
-    let room = memory::room(peer);
+    let room = room(flow);
     let grown = match room {
         Room::Nothing => 0,
         _ => flow.grant.saturating_mul(1 + u32::from(grows)),

@@ -19,6 +19,8 @@ pub struct Report {
     /// What could not be removed, and why.
     pub stays: Vec<String>,
     pub waits_for: Option<String>,
+    /// Another folder that has the plugin.
+    pub also_in: Option<PathBuf>,
     /// For whom everything stays.
     pub wanted_by: Option<String>,
     /// After a failure, where it is not what it always is.
@@ -61,6 +63,14 @@ impl fmt::Display for Report {
             let is_all = self.changed.is_empty() && self.removed.is_empty();
             let rest = if is_all { "everything" } else { "everything else" };
             return writeln!(f, "{rest} stays, for {name}");
+        }
+        let is_done = self.waits_for.is_none() && self.kept.is_none() && self.stays.is_empty();
+        if let Some(dir) = self.also_in.as_ref().filter(|_| is_done) {
+            let dir = dir.display();
+            return writeln!(
+                f,
+                "{dir} has the plugin too: call `shuntctl uninstall --bin-dir {dir}`"
+            );
         }
         match (&self.waits_for, &self.kept) {
             (Some(what), _) => writeln!(
