@@ -68,10 +68,15 @@ pub struct Offsets {
     pub tcp_syn_smc_bits: u32,
     /// A byte: flags of the callbacks that sock_ops programs asked for.
     pub tcp_callback_flags: u32,
-    /// Where a kprobe, and the tracepoint of system calls, find the first six parameters.
+    /// Where a kprobe finds the first six parameters.
     pub function_registers: [u32; 6],
-    pub syscall_registers: [u32; 6],
     pub syscalls: Syscalls,
+    /// Of 32-bit programs, which have numbers and registers of their own.
+    pub compat: Syscalls,
+    /// Where `struct pt_regs` tells of them, in which bits, and what is there then.
+    pub compat_at: u32,
+    pub compat_bits: u32,
+    pub compat_is: u32,
     /// The packet in the context of a sock_ops program, as the kernel has it.
     pub sock_ops_skb: u32,
     /// The socket, likewise.
@@ -110,18 +115,26 @@ pub struct Offsets {
     pub mptcp_is_safe: u32,
 }
 
-/// Numbers of system calls on this architecture. Those that it lacks are `u32::MAX`.
+/// How a kind of programs calls the kernel: where the tracepoint of system calls finds the first six parameters, and the
+/// calls' numbers. Those that it lacks are `u32::MAX`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syscalls {
+    pub registers: [u32; 6],
     pub read: u32,
     pub readv: u32,
+    pub recv: u32,
     pub recvfrom: u32,
     pub recvmsg: u32,
     pub recvmmsg: u32,
+    /// With a time of 64 bits.
+    pub recvmmsg_time64: u32,
+    pub send: u32,
     pub sendto: u32,
     pub sendmsg: u32,
     pub sendmmsg: u32,
     pub ioctl: u32,
     pub splice: u32,
+    /// One for all that a socket can do; its second parameter has those of the call that it stands for.
+    pub socketcall: u32,
 }
