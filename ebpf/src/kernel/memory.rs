@@ -19,8 +19,6 @@ const LEVELS: usize = 8;
 const SHARE: u64 = 8;
 const LEAST: u64 = (1 << 20) >> 12;
 const MOST: u64 = (32 << 20) >> 12;
-/// Pages above those with which each message looks.
-const LITTLE: u64 = (4 << 20) >> 12;
 /// See `enum lru_list` in include/linux/mmzone.h.
 const INACTIVE_FILE: usize = 2;
 const ACTIVE_FILE: usize = 3;
@@ -28,19 +26,28 @@ const LISTS: usize = 5;
 /// The first zones: what is in others is not counted.
 const ZONES: usize = 3;
 
-/// How much more may be queued for a socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Room {
-    Nothing = 0,
-    /// A message, and then it is to be asked again.
-    Little = 1,
-    Enough = 2,
+/// Whether nothing more is to be queued on the way from one socket to another.
+#[inline(never)]
+pub fn is_scarce(writer: u64, reader: u64) -> bool {
+    has_own_limit(memcg_of(writer)) || is_scarce_on_node(reader) || is_scarce_in_cgroup(reader)
 }
 
-#[inline(never)]
-pub fn room(reader: u64) -> Room {
-    if is_scarce_on_node(reader) { Room::Nothing } else { in_cgroup(reader) }
+/// The memory cgroup that a socket counts to; 0: none.
+#[inline(always)]
+fn memcg_of(sock: u64) -> u64 {
+    match offsets().sock_memcg {
+        0 => 0,
+        // Without low bits, in which the kernel may keep flags.
+        at => read::<u64>(sock, at).unwrap_or(0) & !7,
+    }
+}
+
+/// Whether what TCP holds of a cgroup has a limit of its own (version 1's kmem.tcp). TCP lives with one that is too small
+/// for its connections by what comes back with their ACKs, so both ways are left to it.
+#[inline(always)]
+fn has_own_limit(memcg: u64) -> bool {
+    let active = offsets().memcg_tcpmem_active;
+    active != 0 && memcg != 0 && read::<u8>(memcg, active) == Some(1)
 }
 
 /// By `net.ipv4.tcp_mem`, which all queues count to.
@@ -53,69 +60,41 @@ fn is_scarce_on_node(sock: u64) -> bool {
         .is_none_or(|pressure| pressure != 0)
 }
 
-/// As TCP asks it (`mem_cgroup_under_socket_pressure`), and how near a limit is.
+/// As TCP asks it (`mem_cgroup_under_socket_pressure`), and whether a limit is near.
 #[inline(always)]
-fn in_cgroup(sock: u64) -> Room {
+fn is_scarce_in_cgroup(sock: u64) -> bool {
     let at = offsets();
-    // Without low bits, in which the kernel may keep flags.
-    let memcg = read::<u64>(sock, at.sock_memcg).unwrap_or(0) & !7;
-    if at.sock_memcg == 0 || memcg == 0 {
-        return Room::Enough;
+    let memcg = memcg_of(sock);
+    if memcg == 0 {
+        return false;
     }
-    if is_limited_for_tcp(memcg) {
-        return Room::Nothing;
+    if has_own_limit(memcg) {
+        return true;
     }
     let (now, to_counter) = (clock::jiffies(), u64::from(at.memcg_memory));
-    let (mut counter, mut room) = (memcg + to_counter, Room::Enough);
+    let mut counter = memcg + to_counter;
     for _ in 0..LEVELS {
         let until = read::<u64>(counter - to_counter, at.memcg_socket_pressure).unwrap_or(0);
-        if (now.wrapping_sub(until) as i64) < 0 {
-            return Room::Nothing;
-        }
-        match below_limit(counter, memcg) {
-            Room::Nothing => return Room::Nothing,
-            Room::Little => room = Room::Little,
-            Room::Enough => {}
+        if (now.wrapping_sub(until) as i64) < 0 || is_near_limit(counter, memcg) {
+            return true;
         }
         counter = match read::<u64>(counter, at.counter_parent) {
-            None | Some(0) => return room,
+            None | Some(0) => return false,
             Some(parent) => parent,
         };
     }
-    room
+    false
 }
 
-/// Whether what TCP holds of a socket's cgroup has a limit of its own (version 1's kmem.tcp). TCP lives with one that is
-/// too small for its connections by what comes back with their ACKs, so both ways are left to it.
-#[inline(never)]
-pub fn has_own_limit(sock: u64) -> bool {
-    let memcg = read::<u64>(sock, offsets().sock_memcg).unwrap_or(0) & !7;
-    offsets().sock_memcg != 0 && memcg != 0 && is_limited_for_tcp(memcg)
-}
-
+/// Whether a `struct page_counter` is; `memcg`: whose file pages the kernel would drop.
 #[inline(always)]
-fn is_limited_for_tcp(memcg: u64) -> bool {
-    let active = offsets().memcg_tcpmem_active;
-    active != 0 && read::<u8>(memcg, active) == Some(1)
-}
-
-/// Of a `struct page_counter`; `memcg`: whose file pages the kernel would drop.
-#[inline(always)]
-fn below_limit(counter: u64, memcg: u64) -> Room {
+fn is_near_limit(counter: u64, memcg: u64) -> bool {
     let at = offsets();
     let [usage, high, max] = [0, at.counter_high, at.counter_max]
         .map(|offset| read::<u64>(counter, offset).unwrap_or(u64::MAX >> 1));
     let limit = high.min(max);
     let usage = usage + (limit / SHARE).clamp(LEAST, MOST);
-    if usage + LITTLE <= limit {
-        return Room::Enough;
-    }
-    let limit = limit + file_pages(memcg);
-    match () {
-        () if usage > limit => Room::Nothing,
-        () if usage + LITTLE > limit => Room::Little,
-        () => Room::Enough,
-    }
+    usage > limit && usage > limit + file_pages(memcg)
 }
 
 /// Pages of files that a memory cgroup holds, on the NUMA node of this processor.

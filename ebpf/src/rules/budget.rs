@@ -10,11 +10,7 @@ use shim::layout::Flow;
 
 use super::{peek, verdict::Why};
 use crate::{
-    kernel::{
-        fields,
-        memory::{self, Room},
-        psock,
-    },
+    kernel::{fields, memory, psock},
     state::shared::Seen,
 };
 
@@ -46,32 +42,14 @@ pub fn check(flow: &mut Flow, size: u32) -> Result<(), Why> {
             return Err(Why::QueueFull);
         }
     }
-    let asks = ends(PORTION, flow.budget, cost);
-    let room = if asks { room(flow) } else { Room::Enough };
-    if room == Room::Nothing {
-        ask_again(flow);
+    if ends(PORTION, flow.budget, cost) && memory::is_scarce(flow.own.sock, flow.peer.sock) {
+        // So that the next one asks too.
+        flow.budget -= flow.budget % PORTION;
         return Err(Why::QueueFull);
     }
     flow.budget -= cost;
-    if room == Room::Little {
-        ask_again(flow);
-    }
     flow.handed = flow.handed.wrapping_add(size);
     Ok(())
-}
-
-#[inline(always)]
-fn room(flow: &Flow) -> Room {
-    match memory::has_own_limit(flow.own.sock) {
-        true => Room::Nothing,
-        false => memory::room(flow.peer.sock),
-    }
-}
-
-/// With the next message.
-#[inline(always)]
-fn ask_again(flow: &mut Flow) {
-    flow.budget -= flow.budget % PORTION;
 }
 
 /// Whether a message of that cost ends a portion of the budget.
@@ -104,15 +82,13 @@ fn renew(flow: &mut Flow, cost: u32) {
     // What TCP's first window takes of it, and the structure of its message.
     let first = rcvbuf / 2 + rcvbuf / 8;
     let grows = spent >= flow.grant / 2 || flow.grant < cost;
-    let room = room(flow);
-    let grown = match room {
-        Room::Nothing => 0,
-        _ => flow.grant.saturating_mul(1 + u32::from(grows)),
-    };
+    let is_scarce = memory::is_scarce(flow.own.sock, peer);
+    let grown = if is_scarce { 0 } else { flow.grant.saturating_mul(1 + u32::from(grows)) };
     flow.grant = grown.max(first).min(most);
     flow.budget = flow.grant.saturating_sub(flow.carried);
-    if room != Room::Enough {
-        ask_again(flow);
+    if is_scarce {
+        // So that the next message asks too.
+        flow.budget -= flow.budget % PORTION;
     }
 }
 

@@ -93,10 +93,8 @@ pub struct Offsets {
     pub memcg_socket_pressure: u32,
     pub memcg_nodeinfo: u32,
     pub memcg_lru_zone_size: u32,
-    /// 0, as the next two: memory cgroups of version 2 only.
-    pub memcg_tcpmem: u32,
+    /// 0: memory cgroups of version 2 only.
     pub memcg_tcpmem_active: u32,
-    pub memcg_tcpmem_pressure: u32,
     pub counter_high: u32,
     pub counter_max: u32,
     pub counter_parent: u32,
