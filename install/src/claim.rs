@@ -25,6 +25,8 @@ use crate::{bin_dirs, binary, conflist::SHUNT, disk::Disk, net_dirs, paths::Cni}
 
 /// In a pod, its uid: the manifest sets it.
 pub const POD: &str = "SHUNT_POD";
+/// A plugin that every runtime has.
+const LOOPBACK: &str = "loopback";
 /// What `uninstall` of 0.1.0 wrote. `install` wrote its pod's uid.
 const LEAVING: &[u8] = b"uninstall\n";
 
@@ -193,15 +195,13 @@ pub fn elsewhere(lock_file: &Path, own: &Path) -> Option<PathBuf> {
     if plugin(own).exists() {
         return None;
     }
-    let said = bin_dir(lock_file).filter(|dir| plugin(dir).exists());
     // One with a lock of its own lives beside others.
-    let usual = || bin_dirs::KNOWN.map(PathBuf::from).into_iter();
-    let is_shunts = |dir: &PathBuf| binary::is_anothers(&plugin(dir)).is_ok_and(|is| !is);
-    said.or_else(|| {
-        usual().find(|dir| {
-            lock_file == Path::new(shim::paths::LOCK) && plugin(dir).exists() && is_shunts(dir)
-        })
-    })
+    let usual = bin_dirs::KNOWN.iter().filter(|_| lock_file == Path::new(shim::paths::LOCK));
+    let has_shunts = |dir: &PathBuf| {
+        plugin(dir).exists() && binary::is_anothers(&plugin(dir)).is_ok_and(|is| !is)
+    };
+    let said = bin_dir(lock_file).filter(|dir| plugin(dir).exists());
+    said.or_else(|| usual.map(PathBuf::from).find(has_shunts))
 }
 
 /// What to do where a folder of plugins is not there.
@@ -216,9 +216,6 @@ pub fn advice(lock_file: &Path, own: &Path) -> String {
 pub fn is_away(lock_file: &Path, own: &Path) -> bool {
     bin_dir(lock_file).is_some_and(|dir| dir == own) && !own.is_dir()
 }
-
-/// A plugin that every runtime has.
-const LOOPBACK: &str = "loopback";
 
 /// What the file says; nothing where it is not there or cannot be parsed.
 fn unheld(lock_file: &Path) -> Record {

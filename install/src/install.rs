@@ -114,10 +114,13 @@ impl Install {
             true => order.try_out(&host, &mut report),
             false => order.put(&host, &mut report),
         };
+        let exit = exit.and_then(|exit| {
+            if !self.dry_run {
+                report.not_in_force = settings::not_in_force(&self.cni.net_dir, &self.datapath)?;
+            }
+            Ok(exit)
+        });
         let exit = exit.map_err(|error| report.stopped(error))?;
-        if !self.dry_run {
-            report.not_in_force = settings::not_in_force(&self.cni.net_dir, &self.datapath)?;
-        }
         output.print(&report);
         if let Some(why) = &report.cannot_accelerate {
             unable::tell(why);
